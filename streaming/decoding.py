@@ -1,0 +1,100 @@
+"""What a session asks of a model, and what a model answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+
+
+class Kind(StrEnum):
+    """Why a window is decoded; it decides what may happen to the job under load."""
+
+    PARTIAL = "partial"
+    """Supersedable: a newer one of the same channel replaces it, and it may be dropped."""
+    FINAL = "final"
+    """Carries the promise: never dropped, words are timed, and it goes before partials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One stretch of one channel's audio, to be decoded once."""
+
+    features: Float32Array
+    """log10 mel power before Whisper's clamp and scale, shape ``(n_mels, n_frames)``, one frame per 10 ms."""
+    kind: Kind
+    language: str | None = None
+    """ISO 639-1 code, or None: the model detects and reports it."""
+    context: str = ""
+    """Text of this channel's previous final, or empty."""
+    hotwords: tuple[str, ...] = ()
+    model: str | None = None
+    """A model the caller insists on, or None for the rung's."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio in seconds."""
+        return self.features.shape[1] / 100
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """A window on its way to a device."""
+
+    job: int
+    """Unique among the jobs of one shard process."""
+    call: str
+    channel: int
+    tenant: str
+    window: Window
+    submitted_at: float
+    """Monotonic seconds of this machine (the same clock in every process of it)."""
+    deadline: float
+    """Monotonic seconds; earlier deadlines are served first, finals before partials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its place in time."""
+
+    text: str
+    """As written, with its punctuation, without surrounding space."""
+    start: float
+    """Seconds; from the window's start in a hypothesis, from the call's start in a transcript."""
+    end: float
+    """Seconds, same origin as ``start``."""
+    confidence: float
+    """Probability in 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a model heard in one window."""
+
+    words: tuple[Word, ...]
+    """Empty where the model, or a check on it, found no speech."""
+    language: str
+    """ISO 639-1 code, given or detected."""
+    language_confidence: float
+    """Probability in 0..1; 1 where the language was given."""
+    no_speech: float
+    """The model's own probability, 0..1, that nobody speaks in the window."""
+    model: str
+    """Name of the model that wrote it."""
+    aligned: bool
+    """True where word times come from cross-attention; else they are spread over the segment."""
+    retried: bool = False
+    """True where a check fired and the window was decoded once more, padded."""
+    queue_s: float = 0.0
+    """Seconds the job waited on the device."""
+    compute_s: float = 0.0
+    """Seconds its batch took."""
+
+    @property
+    def text(self) -> str:
+        """The words joined by spaces."""
+        return " ".join(word.text for word in self.words)

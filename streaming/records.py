@@ -1,0 +1,329 @@
+"""What lies in the log, and how it is written.
+
+A value is one kind byte, then a body: audio chunks are packed (they are most of the traffic), all else is JSON.
+Readers refuse kinds they do not know, so a kind is never reused for another meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.decoding import Word
+from streaming.errors import BadRecord
+
+ALL_CHANNELS: Final = 255
+"""Channel number of a payload whose samples are interleaved."""
+
+UNTIMED: Final = -1
+"""Media position of a payload that simply follows the one before it."""
+
+
+# --- audio topic ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallOpened:
+    """First record of a call."""
+
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Samples of one channel, or of all channels interleaved."""
+
+    call: str
+    sequence: int
+    """0 and up over all chunks of the call."""
+    channel: int
+    """0 and up, or ``ALL_CHANNELS``."""
+    position: int
+    """Media clock of the first sample, in samples per channel at the call's own rate, or ``UNTIMED``."""
+    payload: bytes
+    """In the call's own codec."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizeRequested:
+    """The caller wants everything heard so far as finals now."""
+
+    call: str
+    channel: int | None
+    """One channel, or None for all."""
+    marker: str
+    """Comes back in ``Finalized`` once those finals are out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """Last record of a call."""
+
+    call: str
+    reason: str
+    """``hangup``, ``disconnected``, ``idle`` and the like."""
+
+
+# --- out topic -----------------------------------------------------------------------------------------------------
+
+
+class EndReason(StrEnum):
+    """Why a final ends where it does."""
+
+    ENDPOINT = "endpoint"
+    """The speaker paused."""
+    CUT = "cut"
+    """The utterance reached its bound; the speaker goes on."""
+    FINALIZE = "finalize"
+    """The caller asked."""
+    END = "end"
+    """The call ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """From here on only records of this epoch, or a newer one, count in this slot."""
+
+    epoch: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Text that never changes. Positions are samples at 16 kHz of the channel's media clock."""
+
+    epoch: int
+    call: str
+    channel: int
+    number: int
+    """0 and up per channel of a call, without gaps."""
+    from_sample: int
+    """Where the previous ``Final`` or ``Progress`` of the channel stopped."""
+    to_sample: int
+    """Audio before this is done with."""
+    words: tuple[Word, ...]
+    """At least one; times in seconds from the call's start."""
+    language: str
+    language_confidence: float
+    model: str
+    reason: EndReason
+    speech_end: float
+    """Where the speaker stopped, in seconds from the call's start."""
+    latency_s: float
+    """Seconds from the arrival of the audio at ``speech_end`` to the writing of this record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Audio done with that held no words; lets an owner, after a restart, start later."""
+
+    epoch: int
+    call: str
+    channel: int
+    from_sample: int
+    to_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """A speaker began."""
+
+    epoch: int
+    call: str
+    channel: int
+    at: float
+    """Seconds from the call's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """A speaker paused long enough to end an utterance."""
+
+    epoch: int
+    call: str
+    channel: int
+    at: float
+    """Seconds from the call's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEnded:
+    """The gap since the last word reached the caller's ``utterance_end_ms``."""
+
+    epoch: int
+    call: str
+    channel: int
+    last_word_end: float
+    """Seconds from the call's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """Everything before the caller's finalize request is out."""
+
+    epoch: int
+    call: str
+    channel: int | None
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged:
+    """The call is served by another model or cadence from here on."""
+
+    epoch: int
+    call: str
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosed:
+    """Last record of a call's output: all its finals are before it."""
+
+    epoch: int
+    call: str
+    reason: str
+    audio_s: float
+    """Seconds of media, the longest channel's."""
+    padded_s: float
+    """Seconds of silence put where the media clock had gaps, all channels together."""
+
+
+# --- partials topic ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Text that may still change; it replaces the channel's previous partial."""
+
+    epoch: int
+    call: str
+    channel: int
+    number: int
+    """The final that will replace it."""
+    revision: int
+    """0 and up within ``number``."""
+    words: tuple[Word, ...]
+    """Times in seconds from the call's start."""
+    stable: int
+    """How many of the first words will not change in later partials of this number."""
+    start: float
+    """Where the open utterance begins, in seconds from the call's start."""
+    end: float
+    """How far the audio was heard, in seconds from the call's start."""
+    language: str
+    model: str
+
+
+# --- calls topic ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlaced:
+    """A call lives in this slot."""
+
+    call: str
+    tenant: str
+    slot: int
+    labels: tuple[str, ...]
+    opened_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallRemoved:
+    """A call is over and its slot free."""
+
+    call: str
+
+
+AudioRecord = CallOpened | AudioChunk | FinalizeRequested | CallEnded
+OutRecord = (
+    Fence
+    | Final
+    | Progress
+    | SpeechStarted
+    | SpeechEnded
+    | UtteranceEnded
+    | Finalized
+    | QualityChanged
+    | CallClosed
+)
+CallRecord = CallPlaced | CallRemoved
+Record = AudioRecord | OutRecord | Partial | CallRecord
+
+_KINDS: Final[dict[int, type[Any]]] = {
+    1: CallOpened,
+    2: AudioChunk,
+    3: FinalizeRequested,
+    4: CallEnded,
+    16: Fence,
+    17: Final,
+    18: Progress,
+    19: SpeechStarted,
+    20: SpeechEnded,
+    21: UtteranceEnded,
+    22: Finalized,
+    23: QualityChanged,
+    24: CallClosed,
+    32: Partial,
+    48: CallPlaced,
+    49: CallRemoved,
+}
+_KIND_OF: Final = {cls: kind for kind, cls in _KINDS.items()}
+_CHUNK: Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
+
+
+def encode(record: Record) -> bytes:
+    """Write a record as the value of a log entry."""
+    if isinstance(record, AudioChunk):
+        call = record.call.encode()
+        head = _CHUNK.pack(_KIND_OF[AudioChunk], record.channel, len(call), record.sequence, record.position)
+        return head + call + record.payload
+    body = json.dumps(dataclasses.asdict(record), separators=(",", ":"), ensure_ascii=False)
+    return bytes([_KIND_OF[type(record)]]) + body.encode()
+
+
+def decode(value: bytes) -> Record:
+    """Read a record back.
+
+    Raises:
+        BadRecord: If the kind is unknown or the body does not fit it.
+    """
+    kind = value[0] if value else 0
+    cls = _KINDS.get(kind)
+    if cls is None:
+        raise BadRecord(f"record kind {kind} is not known to this version")
+    try:
+        if cls is AudioChunk:
+            _, channel, length, sequence, position = _CHUNK.unpack_from(value)
+            at = _CHUNK.size + length
+            return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
+        return _restore(cls, json.loads(value[1:]))
+    except (ValueError, KeyError, TypeError, struct.error) as problem:
+        raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
+
+
+def _restore(cls: type[Any], fields: dict[str, Any]) -> Any:
+    if "words" in fields:
+        fields["words"] = tuple(Word(**word) for word in fields["words"])
+    if "labels" in fields:
+        fields["labels"] = tuple(fields["labels"])
+    if "reason" in fields and cls is Final:
+        fields["reason"] = EndReason(fields["reason"])
+    if cls is CallOpened:
+        return CallOpened(_restore_spec(fields["spec"]))
+    return cls(**fields)
+
+
+def _restore_spec(fields: dict[str, Any]) -> CallSpec:
+    audio = fields["audio"]
+    fields["audio"] = AudioFormat(Encoding(audio["encoding"]), audio["rate"], audio["channels"])
+    fields["labels"] = tuple(fields["labels"])
+    fields["hotwords"] = tuple(fields["hotwords"])
+    return CallSpec(**fields)
