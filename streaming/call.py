@@ -66,7 +66,7 @@ class CallSpec:
     """Whose call it is: the owner of the API key, or ``local`` where no keys are set."""
     audio: AudioFormat
     labels: tuple[str, ...]
-    """One name per channel, such as ``customer`` and ``agent``."""
+    """One name per side, such as ``customer`` and ``agent``."""
     language: str | None = None
     """ISO 639-1 code, or None to have it detected once and pinned."""
     hotwords: tuple[str, ...] = ()
@@ -85,7 +85,14 @@ class CallSpec:
     """Unix time in seconds."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     """What the bridge told about the call (its own ids, custom parameters); stored, never interpreted."""
+    mixed: bool = False
+    """Whether the interleaved channels are mixed down to one side."""
 
     def __post_init__(self) -> None:
-        if len(self.labels) != self.audio.channels:
-            raise ValueError(f"{self.audio.channels} channels need as many labels, got {len(self.labels)}")
+        if len(self.labels) != self.sides:
+            raise ValueError(f"{self.sides} sides need as many labels, got {len(self.labels)}")
+
+    @property
+    def sides(self) -> int:
+        """Channels that are transcribed: one if mixed, else all that are sent."""
+        return 1 if self.mixed else self.audio.channels
