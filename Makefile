@@ -1,0 +1,63 @@
+# Needs python3 (3.11 or newer, with venv) and make; everything else comes from the locks, all of it from PyPI.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test coverage serve demo bench-accuracy bench-capacity lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(INSTALLED) ## Make the virtual environment and install the locked packages (again only when a lock changed)
+
+$(INSTALLED): requirements/dev.lock clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Trunkline needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Run: make setup PYTHON=python3.12" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable clients/python
+	@touch $@
+
+check: setup ## Lint, formatting, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: setup ## Run all tests
+	$(BIN)/pytest
+
+coverage: setup ## Run the unit tests and show which lines and branches they leave out
+	$(BIN)/pytest --cov --cov-report=term tests/unit
+
+serve: setup ## Serve on this machine, everything in one process tree
+	$(BIN)/python -m server
+
+demo: setup ## Start a server, play a recorded call to it and show the words as they come
+	$(BIN)/python -m server.demo
+
+bench-accuracy: setup ## Word errors of streaming against offline
+	$(BIN)/python -m tests.bench.accuracy
+
+bench-capacity: setup ## Channels this machine holds under the latency target
+	$(BIN)/python -m tests.bench.capacity
+
+# The dev lock is made first and holds the others to its versions, so that what was tested is what runs.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" --override requirements/overrides.txt \
+	pyproject.toml clients/python/pyproject.toml
+
+lock: setup ## Renew the locks from pyproject.toml
+	$(LOCK) --extra models --extra kafka --extra dev --output-file requirements/dev.lock
+	$(LOCK) --constraints requirements/dev.lock --output-file requirements/run.lock
+	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
+	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
+
+clean: ## Remove the environment, caches and everything built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
