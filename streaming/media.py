@@ -1,0 +1,109 @@
+"""The media clock: timed and untimed chunks of one channel become one gapless run of samples.
+
+A bridge's clock says where a chunk belongs; our count of samples says where the run has got to. The rule, for the
+difference between the two:
+
+* less than ``JITTER_S``: rounding (many clocks tick in ms) or arrival jitter. The chunk simply follows. It is always
+  our own count that is compared, so rounding never adds up, and a clock that truly drifts is followed in steps.
+* ahead, up to ``max_gap_s``: audio was lost, or the bridge does not send silence. Zeros take its place.
+* behind, up to ``max_gap_s``: sent again, or late after its place was filled. The overlap is dropped: the first audio
+  wins, because what was made of it cannot be taken back.
+* further, either way: the bridge's clock jumped (a long hold, a restarted stream, a fault). Nothing is dropped, and the
+  clock is read from its new place on (``offset`` changes). A jump ahead leaves ``max_gap_s`` of silence, so that what
+  was said before does not run into what is said after; a jump ahead of the first sample leaves none.
+* behind for more than ``max_gap_s`` of audio in a row: a stream that is sent again would have caught up by then, so
+  this clock stands still. It is ignored from then on and chunks follow one another.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from streaming.decoding import Float32Array
+from streaming.records import UNTIMED
+
+__all__ = ["MediaClock"]
+
+JITTER_S: Final = 0.010
+"""Seconds between a chunk's stated and counted place from which on they disagree; the shortest chunk bridges send."""
+
+
+class MediaClock:
+    """Puts the chunks of one channel in their places.
+
+    At any time ``received + padded - dropped == position``.
+
+    Args:
+        rate: Hz.
+        max_gap_s: Longest gap, in seconds, that is filled, and longest overlap that is dropped.
+
+    Raises:
+        ValueError: If ``max_gap_s`` is shorter than ``JITTER_S``.
+    """
+
+    def __init__(self, rate: int, max_gap_s: float) -> None:
+        if max_gap_s < JITTER_S:
+            raise ValueError(f"max_gap_s is {max_gap_s}; it must be at least {JITTER_S}, which is taken for jitter")
+        self._jitter = JITTER_S * rate
+        self._max_gap = round(max_gap_s * rate)
+        self._late_in_a_row = 0
+        self._stands_still = False
+        self.received = 0
+        """Samples that came."""
+        self.padded = 0
+        """Zeros put in gaps."""
+        self.dropped = 0
+        """Samples that came for a place already taken."""
+        self.jumps = 0
+        """Times the bridge's clock moved by more than ``max_gap_s``, or was found to stand still."""
+        self.offset = 0
+        """Samples the bridge's clock is ahead of ``position``; changes only at a jump."""
+
+    @property
+    def position(self) -> int:
+        """Samples returned so far: the place of the next one."""
+        return self.received + self.padded - self.dropped
+
+    def place(self, samples: Float32Array, position: int) -> Float32Array:
+        """Take a chunk.
+
+        Args:
+            samples: float32, shape ``(n,)``; may be empty, to tell the clock alone.
+            position: The bridge's media clock at the first sample, in samples, or ``UNTIMED``: it follows the last one.
+
+        Returns:
+            What continues the run, shape ``(k,)``: the chunk, with zeros before it or its beginning left out.
+        """
+        ahead = self._ahead(position)
+        self.received += samples.size
+        if abs(ahead) < self._jitter:
+            self._late_in_a_row = 0
+            return samples
+        if ahead > 0:
+            return self._pad(samples, ahead)
+        late = min(-ahead, samples.size)
+        self.dropped += late
+        self._late_in_a_row = self._late_in_a_row + late if late == samples.size else 0
+        if self._late_in_a_row > self._max_gap:
+            self._stands_still = True
+            self.jumps += 1
+        return samples[late:]
+
+    def _ahead(self, position: int) -> int:
+        """How far after the end of the run the chunk belongs, in samples; jumps are taken out."""
+        if position == UNTIMED or self._stands_still:
+            return 0
+        ahead = position - self.offset - self.position
+        if abs(ahead) <= self._max_gap:
+            return ahead
+        silence = self._max_gap if ahead > 0 and self.position else 0
+        self.offset += ahead - silence
+        self.jumps += 1
+        return silence
+
+    def _pad(self, samples: Float32Array, zeros: int) -> Float32Array:
+        self._late_in_a_row = 0
+        self.padded += zeros
+        return np.concatenate([np.zeros(zeros, np.float32), samples])
