@@ -1,0 +1,364 @@
+"""One side of a call: from samples to windows to text. Whatever decides the life of an utterance lives here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from streaming.call import SAMPLE_RATE, CallSpec
+from streaming.decoding import Float32Array, Hypothesis, Kind, Window
+from streaming.ear import Ear
+from streaming.effects import Decode, Effect, Publish, ScoreSpeech
+from streaming.endpoint import (
+    FRAME_MS,
+    FRAME_SAMPLES,
+    Began,
+    Endpointer,
+    EndpointSettings,
+    Hesitated,
+    Resumed,
+    Stopped,
+)
+from streaming.records import EndReason
+from streaming.reducer import ChannelProgress
+from streaming.scribe import Scribe, Stretch
+from streaming.utterance import Utterance, WindowSettings
+
+FINAL_TRIES: Final = 3
+"""Times a final's window is handed to a device before the newest partial's words stand in for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """Everything a channel is tuned by."""
+
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    windows: WindowSettings = field(default_factory=WindowSettings)
+    n_mels: int = 80
+    """Mel bands of the models' features."""
+    max_gap_s: float = 30.0
+    """Longest gap on the media clock that is filled with silence."""
+    min_voiced_ms: int = 96
+    """Speech an utterance must hold to be decoded at all; clicks hold less."""
+    context_s: float = 0.0
+    """Age up to which the previous final's text is given to the model as context; 0 for never."""
+    partial_deadline_s: float = 1.5
+    """Seconds after which a partial is worth nothing."""
+    final_deadline_s: float = 1.0
+    """Seconds in which a final should be decoded."""
+    pin_language_from: float = 0.5
+    """Confidence, 0..1, from which a language detected on a final is kept for the channel."""
+
+
+@dataclass(slots=True)
+class _Ending:
+    """A final on its way: a guess until it has a reason."""
+
+    stretch: Stretch
+    request: int
+    window: Window
+    reason: EndReason | None = None
+    hypothesis: Hypothesis | None = None
+    stand_in: Hypothesis | None = None
+    tries: int = 1
+
+
+class Channel:
+    """One side of a call.
+
+    Args:
+        index: The channel's number.
+        spec: The call it belongs to.
+        settings: Tuning.
+        progress: How far the channel is final already, where a call is resumed.
+        epoch: Of the owner, for its records.
+        next_request: Gives numbers for decode requests, unique within the call.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        spec: CallSpec,
+        settings: ChannelSettings,
+        progress: ChannelProgress,
+        epoch: int,
+        next_request: Callable[[], int],
+    ) -> None:
+        self.ear = Ear(spec.audio.rate, settings.n_mels, settings.max_gap_s)
+        self.cadence_s = settings.windows.cadence_s
+        """Seconds of new audio between two partials; stretched under load."""
+        self.speculate = True
+        """Whether finals are begun at a hesitation, before the utterance is known to be over."""
+        self._index = index
+        self._spec = spec
+        self._settings = settings
+        self._next_request = next_request
+        self._scribe = Scribe(index, spec, epoch, progress, settings.pin_language_from)
+        endpoint = settings.endpoint
+        if spec.endpoint_ms is not None:
+            endpoint = replace(endpoint, endpoint_ms=spec.endpoint_ms)
+        self._endpointer = Endpointer(endpoint)
+        self._levels: deque[float] = deque()  # mean squares of frames that wait for their probability
+        self._arrivals: deque[tuple[int, float]] = deque()  # (samples heard, when)
+        self._utterance: Utterance | None = None
+        self._newest: Hypothesis | None = None  # of the open utterance
+        self._partial: tuple[int, int] | None = None  # (request, end of its window) that is out
+        self._guess: _Ending | None = None
+        self._endings: deque[_Ending] = deque()
+        self._barriers: deque[tuple[int, str | None]] = deque()  # (samples to be judged first, marker or None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed: all audio is judged and every final is out."""
+        return not (self._levels or self._endings or self._barriers)
+
+    def hear(self, samples: Float32Array, position: int, now: float) -> list[Effect]:
+        """Take a chunk of audio.
+
+        Args:
+            samples: float32 mono, the call's own rate, shape ``(n,)``.
+            position: Media clock of its first sample at that rate, or ``UNTIMED``.
+            now: Monotonic seconds.
+        """
+        frames = self.ear.hear(samples, position)
+        self._arrivals.append((self.ear.samples, now))
+        return self._score(frames)
+
+    def finalize(self, marker: str, now: float) -> list[Effect]:
+        """Make all audio heard so far final, then say so."""
+        self._barriers.append((self._owed_to(), marker))
+        return self._settle(now)
+
+    def end(self, now: float) -> list[Effect]:
+        """Take no more audio; what was heard becomes final."""
+        effects = self._score(self.ear.finish())
+        self._barriers.append((self._owed_to(), None))
+        return effects + self._settle(now)
+
+    def judge(self, probabilities: Float32Array, now: float) -> list[Effect]:
+        """Take the speech probabilities of frames asked for by ``ScoreSpeech``, in their order; shape ``(k,)``."""
+        effects: list[Effect] = []
+        for probability in probabilities:
+            effects += self._judge_frame(float(probability), now)
+            effects += self._settle(now)
+        effects += self._want_partial(now)
+        self._let_go()
+        return effects
+
+    def answer(self, request: int, hypothesis: Hypothesis, now: float) -> list[Effect]:
+        """Take a model's answer; one that nobody waits for any more is ignored."""
+        if self._partial is not None and self._partial[0] == request:
+            end = self._partial[1]
+            self._partial = None
+            return self._show(hypothesis, end)
+        ending = self._ending(request)
+        if ending is None:
+            return []
+        ending.hypothesis = hypothesis
+        return self._show(hypothesis, ending.stretch.end) if ending is self._guess else self._settle(now)
+
+    def fail(self, request: int, now: float) -> list[Effect]:
+        """Hear that a window was not decoded: it was superseded, or its devices failed.
+
+        A final is asked for again; when that fails too, the newest partial's words stand in for it.
+        """
+        if self._partial is not None and self._partial[0] == request:
+            self._partial = None
+        ending = self._ending(request)
+        if ending is None:
+            return []
+        if ending.tries < FINAL_TRIES:
+            ending.tries += 1
+            ending.request = self._next_request()
+            return [self._decode(ending.request, ending.window, now)]
+        if ending is self._guess:
+            self._guess = None
+            return []
+        ending.hypothesis = ending.stand_in or Hypothesis((), self._scribe.language or "", 0.0, 1.0, "", aligned=False)
+        return self._settle(now)
+
+    # --- frames ----------------------------------------------------------------------------------------------------
+
+    def _score(self, frames: Float32Array) -> list[Effect]:
+        if not len(frames):
+            return []
+        self._levels.extend(np.mean(np.square(frames), axis=1).tolist())
+        return [ScoreSpeech(self._index, frames)]
+
+    def _owed_to(self) -> int:
+        return self._endpointer.scored + len(self._levels) * FRAME_SAMPLES
+
+    def _judge_frame(self, probability: float, now: float) -> list[Effect]:
+        boundary = self._endpointer.push(probability)
+        level = self._levels.popleft()
+        if self._utterance is not None:
+            self._utterance.heard(level, self._endpointer.scored)
+        match boundary:
+            case Began(at):
+                return self._begin(at)
+            case Hesitated(since):
+                return self._hesitate(since, now)
+            case Resumed():
+                return self._resume()
+            case Stopped(since):
+                return self._stop(since, EndReason.ENDPOINT, now)
+            case None:
+                return self._cut_if_long(now)
+
+    def _begin(self, at: int) -> list[Effect]:
+        spoken_for = self._endings[-1].stretch.end if self._endings else self._scribe.done_to
+        start = max(spoken_for, at - _samples(self._settings.windows.pre_roll_s))
+        self._open(Utterance(start, self._settings.windows))
+        return [Publish(self._scribe.speech_started(at))]
+
+    def _hesitate(self, since: int, now: float) -> list[Effect]:
+        if self._utterance is None or not (self.speculate and self._is_speech()):
+            return []
+        self._guess, effects = self._begin_ending(self._utterance, since, self._endpointer.scored, now)
+        return effects
+
+    def _resume(self) -> list[Effect]:
+        if self._guess is not None and self._guess.hypothesis is None:
+            self._partial = (self._guess.request, self._guess.stretch.end)  # its answer still serves as a partial
+        self._guess = None
+        return []
+
+    def _stop(self, since: int, reason: EndReason, now: float) -> list[Effect]:
+        """End the utterance; its final is the guess made at the hesitation, or is begun now."""
+        effects: list[Effect] = []
+        ending, self._guess = self._guess, None
+        if ending is None and self._utterance is not None and self._is_speech():
+            post_roll = _samples(self._settings.windows.post_roll_s)
+            ending, effects = self._begin_ending(self._utterance, since, since + post_roll, now)
+        if ending is not None:
+            self._owe(ending, reason)
+        self._open(None)
+        return [*effects, Publish(self._scribe.speech_ended(since))]
+
+    def _cut_if_long(self, now: float) -> list[Effect]:
+        cut = self._utterance.cut() if self._utterance is not None else None
+        if self._utterance is None or cut is None:
+            return []
+        ending, effects = self._begin_ending(self._utterance, cut, cut, now)
+        self._owe(ending, EndReason.CUT)
+        self._open(self._utterance.continued_from(cut))
+        return effects
+
+    def _owe(self, ending: _Ending, reason: EndReason) -> None:
+        ending.reason = reason
+        ending.stand_in = self._newest
+        self._endings.append(ending)
+
+    def _open(self, utterance: Utterance | None) -> None:
+        self._utterance = utterance
+        self._newest = None
+        self._partial = None
+        self._guess = None
+        self._scribe.open_utterance()
+
+    def _is_speech(self) -> bool:
+        return self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
+
+    # --- windows ---------------------------------------------------------------------------------------------------
+
+    def _want_partial(self, now: float) -> list[Effect]:
+        utterance, end = self._utterance, min(self._endpointer.scored, self.ear.samples)
+        if utterance is None or not (self._spec.interim and self._is_speech()):
+            return []
+        if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, self.cadence_s):
+            return []
+        request = self._next_request()
+        self._partial = (request, end)
+        utterance.decoded_to = end
+        return [self._decode(request, self._window(utterance.start, end, Kind.PARTIAL), now)]
+
+    def _begin_ending(
+        self, utterance: Utterance, speech_end: int, end: int, now: float
+    ) -> tuple[_Ending, list[Effect]]:
+        end = max(utterance.start, min(end, self.ear.samples))
+        utterance.decoded_to = end
+        window = self._window(utterance.start, end, Kind.FINAL)
+        ending = _Ending(Stretch(utterance.start, end, speech_end), self._next_request(), window)
+        return ending, [self._decode(ending.request, window, now)]
+
+    def _window(self, start: int, end: int, kind: Kind) -> Window:
+        recent = start - self._scribe.done_to < _samples(self._settings.context_s)
+        return Window(
+            features=self.ear.window(start, end),
+            kind=kind,
+            language=self._scribe.language,
+            context=self._scribe.context if recent else "",
+            hotwords=self._spec.hotwords,
+            model=self._spec.model,
+        )
+
+    def _decode(self, request: int, window: Window, now: float) -> Decode:
+        settings = self._settings
+        patience_s = settings.final_deadline_s if window.kind is Kind.FINAL else settings.partial_deadline_s
+        return Decode(self._index, request, window, now + patience_s)
+
+    def _ending(self, request: int) -> _Ending | None:
+        owed = [*self._endings, self._guess]
+        return next((ending for ending in owed if ending is not None and ending.request == request), None)
+
+    # --- text ------------------------------------------------------------------------------------------------------
+
+    def _show(self, hypothesis: Hypothesis, end: int) -> list[Effect]:
+        if self._utterance is None:
+            return []
+        self._newest = hypothesis
+        show = self._spec.interim and not self._endings
+        return [Publish(partial) for partial in self._scribe.partial(hypothesis, self._utterance.start, end, show=show)]
+
+    def _settle(self, now: float) -> list[Effect]:
+        """Write what is known, in order: finals, then the answers to requests that waited for them."""
+        effects: list[Effect] = []
+        while True:
+            effects += self._conclude(now)
+            if not self._barriers or self._barriers[0][0] > self._endpointer.scored:
+                break
+            marker = self._barriers[0][1]
+            if self._utterance is not None:
+                reason = EndReason.END if marker is None else EndReason.FINALIZE
+                effects += self._stop(min(self._endpointer.scored, self.ear.samples), reason, now)
+                self._endpointer.reset()
+            elif self._endings:
+                break
+            else:
+                self._barriers.popleft()
+                effects += [] if marker is None else [Publish(self._scribe.finalized(marker))]
+        if self._utterance is None and not self._endings:
+            scored = self._endpointer.scored
+            quiet_to = scored - _samples(self._settings.windows.pre_roll_s + 0.1)
+            effects += [Publish(record) for record in self._scribe.silence(quiet_to, scored)]
+        return effects
+
+    def _conclude(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._endings and (hypothesis := self._endings[0].hypothesis) is not None:
+            ending = self._endings.popleft()
+            latency_s = now - self._arrival(ending.stretch.speech_end, now)
+            reason = ending.reason or EndReason.END
+            records = self._scribe.conclude(hypothesis, ending.stretch, reason, latency_s)
+            effects += [Publish(record) for record in records]
+        return effects
+
+    def _arrival(self, sample: int, otherwise: float) -> float:
+        return next((when for heard, when in self._arrivals if heard >= sample), otherwise)
+
+    def _let_go(self) -> None:
+        """Release audio that no window can want any more."""
+        needed = self._endpointer.scored - _samples(self._settings.windows.pre_roll_s + 0.5)
+        if self._utterance is not None:
+            needed = min(needed, self._utterance.start)
+        self.ear.release(max(0, needed))
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < self._scribe.done_to:
+            self._arrivals.popleft()
+
+
+def _samples(seconds: float) -> int:
+    return int(seconds * SAMPLE_RATE)

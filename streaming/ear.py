@@ -1,0 +1,97 @@
+"""One channel's hearing: samples in the call's own rate become features for a model and frames for voice activity."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from streaming.call import SAMPLE_RATE
+from streaming.decoding import Float32Array
+from streaming.features import FeatureStore
+from streaming.media import MediaClock
+from streaming.resample import Resampler
+
+VAD_RATE: Final = 8_000
+"""Hz of the frames for voice activity: what telephones send, so that it costs them no resampling."""
+
+VAD_FRAME: Final = 256
+"""Samples of one frame: 32 ms."""
+
+HOP: Final = 160
+"""Samples at 16 kHz between two feature frames."""
+
+
+class Ear:
+    """The front end of one channel.
+
+    Args:
+        rate: Hz of the call's samples.
+        n_mels: Mel bands of the model's features.
+        max_gap_s: Longest gap on the media clock that is filled with silence.
+    """
+
+    def __init__(self, rate: int, n_mels: int, max_gap_s: float) -> None:
+        self.clock = MediaClock(rate, max_gap_s)
+        self._to_model = Resampler(rate, SAMPLE_RATE)
+        self._to_vad = Resampler(rate, VAD_RATE)
+        self._features = FeatureStore(n_mels)
+        self._unframed: Float32Array = np.zeros(0, np.float32)
+
+    @property
+    def samples(self) -> int:
+        """Samples at 16 kHz heard so far."""
+        return self._features.samples
+
+    def hear(self, samples: Float32Array, position: int) -> Float32Array:
+        """Take the next chunk.
+
+        Args:
+            samples: float32 mono in the call's own rate, shape ``(n,)``.
+            position: Media clock of the first sample at that rate, or ``UNTIMED``.
+
+        Returns:
+            Whole frames for voice activity, float32, shape ``(k, 256)``, 8 kHz; often empty.
+        """
+        placed = self.clock.place(samples, position)
+        self._features.append(self._to_model.push(placed))
+        return self._frame(self._to_vad.push(placed))
+
+    def finish(self) -> Float32Array:
+        """End the audio; the last frame for voice activity is filled with silence.
+
+        Returns:
+            The remaining frames, shape ``(k, 256)``.
+        """
+        self._features.append(self._to_model.flush())
+        self._features.finish()
+        frames = self._frame(self._to_vad.flush())
+        if not self._unframed.size:
+            return frames
+        last = np.pad(self._unframed, (0, VAD_FRAME - self._unframed.size))
+        self._unframed = self._unframed[:0]
+        return np.concatenate([frames, last[None]])
+
+    def window(self, start: int, end: int) -> Float32Array:
+        """Return the features between two positions.
+
+        Args:
+            start: First sample at 16 kHz.
+            end: Sample at 16 kHz to stop before; what is not available yet is left out.
+
+        Returns:
+            log10 mel power, float32, shape ``(n_mels, n_frames)``.
+        """
+        first = start // HOP
+        stop = max(first, min(-(-end // HOP), self._features.available_frames))
+        return self._features.frames(first, stop)
+
+    def release(self, before: int) -> None:
+        """Drop audio before this sample at 16 kHz."""
+        self._features.release(before // HOP)
+
+    def _frame(self, samples: Float32Array) -> Float32Array:
+        joined = np.concatenate([self._unframed, samples])
+        whole = joined.size // VAD_FRAME * VAD_FRAME
+        self._unframed = joined[whole:]
+        return joined[:whole].reshape(-1, VAD_FRAME)

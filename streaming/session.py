@@ -1,0 +1,216 @@
+"""One call's life: audio and requests in, windows and records out. Whatever decides the life of a call lives here.
+
+A session reads no clock and does no I/O: its shell tells it the time, carries out its effects, and brings back answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from streaming.audio import decode, deinterleave
+from streaming.call import SAMPLE_RATE, CallSpec
+from streaming.channel import Channel, ChannelSettings
+from streaming.decoding import Float32Array, Hypothesis
+from streaming.effects import Effect, Publish
+from streaming.errors import BadAudio, InvalidTransition
+from streaming.records import (
+    ALL_CHANNELS,
+    AudioChunk,
+    CallClosed,
+    CallEnded,
+    Finalized,
+    FinalizeRequested,
+    QualityChanged,
+)
+from streaming.reducer import ChannelProgress
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechScored:
+    """Answer to ``ScoreSpeech``."""
+
+    channel: int
+    probabilities: Float32Array
+    """One per frame, 0..1, shape ``(k,)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Answer to ``Decode``."""
+
+    channel: int
+    request: int
+    hypothesis: Hypothesis
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFailed:
+    """Answer to ``Decode`` where there will be no hypothesis."""
+
+    channel: int
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """The shard's load asks for another pace."""
+
+    cadence_s: float
+    """Seconds of new audio between two partials of a channel."""
+    speculate: bool
+    """Whether finals may be begun before an utterance is known to be over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Another model or cadence serves the call; the caller is told."""
+
+    model: str
+    reason: str
+
+
+Event = AudioChunk | FinalizeRequested | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
+
+
+class State(StrEnum):
+    """Where a call stands."""
+
+    OPEN = "open"
+    """Audio may come."""
+    ENDING = "ending"
+    """No more audio; finals are owed."""
+    CLOSED = "closed"
+    """Everything is out."""
+
+
+_ANSWERS: Final = (SpeechScored, Decoded, DecodeFailed, Paced, Served)
+
+TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
+    State.OPEN: {
+        AudioChunk: State.OPEN,
+        FinalizeRequested: State.OPEN,
+        CallEnded: State.ENDING,
+        **dict.fromkeys(_ANSWERS, State.OPEN),
+    },
+    State.ENDING: dict.fromkeys(_ANSWERS, State.ENDING),
+    State.CLOSED: dict.fromkeys(_ANSWERS, State.CLOSED),
+}
+"""What each state takes and leads to; a session that is ENDING becomes CLOSED once nothing is owed."""
+
+
+class Session:
+    """A call.
+
+    Args:
+        spec: What the caller chose.
+        settings: Tuning of its channels.
+        epoch: Of the owner, for its records.
+        progress: How far each channel is final already, where a call is resumed.
+    """
+
+    def __init__(
+        self,
+        spec: CallSpec,
+        settings: ChannelSettings,
+        epoch: int = 0,
+        progress: Mapping[int, ChannelProgress] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.state = State.OPEN
+        self._epoch = epoch
+        self._reason = ""
+        requests = itertools.count()
+        self._channels = [
+            Channel(index, spec, settings, (progress or {}).get(index, ChannelProgress()), epoch, requests.__next__)
+            for index in range(spec.sides)
+        ]
+        self._finalizing: dict[str, set[int]] = {}  # marker of a request for all channels -> channels not done yet
+
+    def handle(self, event: Event, *, now: float) -> list[Effect]:
+        """Take an event.
+
+        Args:
+            event: What happened.
+            now: Monotonic seconds.
+
+        Returns:
+            What the shell must do, in order.
+
+        Raises:
+            InvalidTransition: If the state does not allow the event.
+            BadAudio: If a chunk does not hold what the call's format says; the call goes on without it.
+        """
+        came_from = self.state
+        try:
+            self.state = TRANSITIONS[came_from][type(event)]
+        except KeyError:
+            raise InvalidTransition(came_from.value, type(event).__name__) from None
+        effects = self._gathered(self._carry_out(event, now))
+        if self.state is State.ENDING and all(channel.idle for channel in self._channels):
+            self.state = State.CLOSED
+            effects.append(Publish(self._closed()))
+        return effects
+
+    def _carry_out(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case AudioChunk():
+                return self._hear(event, now)
+            case SpeechScored(channel, probabilities):
+                return self._channels[channel].judge(probabilities, now)
+            case Decoded(channel, request, hypothesis):
+                return self._channels[channel].answer(request, hypothesis, now)
+            case DecodeFailed(channel, request):
+                return self._channels[channel].fail(request, now)
+            case FinalizeRequested(_, None, marker):
+                self._finalizing[marker] = set(range(len(self._channels)))
+                return [effect for channel in self._channels for effect in channel.finalize(marker, now)]
+            case FinalizeRequested(_, int(channel), marker):
+                return self._channels[channel].finalize(marker, now)
+            case CallEnded(_, reason):
+                self._reason = reason
+                return [effect for channel in self._channels for effect in channel.end(now)]
+            case Paced(cadence_s, speculate):
+                for channel in self._channels:
+                    channel.cadence_s = cadence_s
+                    channel.speculate = speculate
+                return []
+            case Served(model, reason):
+                return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
+
+    def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
+        samples = decode(chunk.payload, self.spec.audio.encoding)
+        if chunk.channel != ALL_CHANNELS:
+            if chunk.channel >= len(self._channels):
+                raise BadAudio(f"audio for channel {chunk.channel}; the call has {len(self._channels)}")
+            return self._channels[chunk.channel].hear(samples, chunk.position, now)
+        sides = deinterleave(samples, self.spec.audio.channels)
+        if self.spec.mixed:
+            return self._channels[0].hear(sides.mean(axis=0), chunk.position, now)
+        heard = zip(self._channels, sides, strict=True)
+        return [effect for channel, side in heard for effect in channel.hear(side, chunk.position, now)]
+
+    def _gathered(self, effects: list[Effect]) -> list[Effect]:
+        """Make one ``Finalized`` of those of all channels, where a request was for all of them."""
+        kept: list[Effect] = []
+        for effect in effects:
+            record = effect.record if isinstance(effect, Publish) else None
+            waiting = self._finalizing.get(record.marker) if isinstance(record, Finalized) else None
+            if not isinstance(record, Finalized) or waiting is None:
+                kept.append(effect)
+                continue
+            if record.channel is not None:
+                waiting.discard(record.channel)
+            if not waiting:
+                del self._finalizing[record.marker]
+                kept.append(Publish(Finalized(self._epoch, self.spec.call, None, record.marker)))
+        return kept
+
+    def _closed(self) -> CallClosed:
+        ears = [channel.ear for channel in self._channels]
+        audio_s = max(ear.samples for ear in ears) / SAMPLE_RATE
+        padded_s = sum(ear.clock.padded for ear in ears) / self.spec.audio.rate
+        return CallClosed(self._epoch, self.spec.call, self._reason, audio_s, padded_s)
