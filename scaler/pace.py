@@ -1,4 +1,4 @@
-"""How often partials are decoded under load: the first thing to give, because nobody misses a partial that was replaced."""
+"""How often partials are decoded under load: they give first, because nobody misses a partial that was replaced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The shard: owns slots, runs one session per call, feeds devices, writes text. Its decisions are the sessions'.
 
 A shard tails the audio of its slots. Whatever a session asks for is carried out here: frames are judged for speech in
-batches over all channels, windows go to the devices, records go to the log through one writer, so that they keep their order.
+batches over all channels, windows go to the devices, records go to the log through one writer, which keeps their order.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class Shard:
         log: Log,
         detector: SpeechDetector,
         decoder: Decoder,
+        *,
         settings: ChannelSettings,
         observer: Observer,
         epoch: int = 0,

@@ -1,7 +1,7 @@
 """Successive hypotheses of one utterance in, a stable prefix and a revisable tail out.
 
-LocalAgreement-2 (Macháček, Dabre, Bojar 2023): words that two successive hypotheses agree on, from the start, are stable.
-Agreement is judged on normalised words, so that a comma that comes and goes does not hold a word back.
+LocalAgreement-2 (Macháček, Dabre, Bojar 2023): words that two successive hypotheses agree on, from the start, are
+stable. Agreement is judged on normalised words, so that a comma that comes and goes does not hold a word back.
 """
 
 from __future__ import annotations

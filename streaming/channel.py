@@ -83,6 +83,7 @@ class Channel:
         self,
         index: int,
         spec: CallSpec,
+        *,
         settings: ChannelSettings,
         progress: ChannelProgress,
         epoch: int,

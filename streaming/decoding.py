@@ -38,7 +38,7 @@ class Window:
     @property
     def seconds(self) -> float:
         """Length of the audio in seconds."""
-        return self.features.shape[1] / 100
+        return int(self.features.shape[1]) / 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import typing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.decoding import Word
 from streaming.errors import BadRecord
 
-ALL_CHANNELS: Final = 255
+ALL_CHANNELS: typing.Final = 255
 """Channel number of a payload whose samples are interleaved."""
 
-UNTIMED: Final = -1
+UNTIMED: typing.Final = -1
 """Media position of a payload that simply follows the one before it."""
 
 
@@ -244,20 +245,12 @@ class CallRemoved:
 
 AudioRecord = CallOpened | AudioChunk | FinalizeRequested | CallEnded
 OutRecord = (
-    Fence
-    | Final
-    | Progress
-    | SpeechStarted
-    | SpeechEnded
-    | UtteranceEnded
-    | Finalized
-    | QualityChanged
-    | CallClosed
+    Fence | Final | Progress | SpeechStarted | SpeechEnded | UtteranceEnded | Finalized | QualityChanged | CallClosed
 )
 CallRecord = CallPlaced | CallRemoved
 Record = AudioRecord | OutRecord | Partial | CallRecord
 
-_KINDS: Final[dict[int, type[Any]]] = {
+_KINDS: typing.Final[dict[int, type[Any]]] = {
     1: CallOpened,
     2: AudioChunk,
     3: FinalizeRequested,
@@ -275,8 +268,8 @@ _KINDS: Final[dict[int, type[Any]]] = {
     48: CallPlaced,
     49: CallRemoved,
 }
-_KIND_OF: Final = {cls: kind for kind, cls in _KINDS.items()}
-_CHUNK: Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
+_KIND_OF: typing.Final = {cls: kind for kind, cls in _KINDS.items()}
+_CHUNK: typing.Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
 
 
 def encode(record: Record) -> bytes:
@@ -304,7 +297,8 @@ def decode(value: bytes) -> Record:
             _, channel, length, sequence, position = _CHUNK.unpack_from(value)
             at = _CHUNK.size + length
             return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
-        return _restore(cls, json.loads(value[1:]))
+        record: Record = _restore(cls, json.loads(value[1:]))
+        return record
     except (ValueError, KeyError, TypeError, struct.error) as problem:
         raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
 

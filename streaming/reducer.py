@@ -37,8 +37,8 @@ class Reducer:
         """Fold one record in.
 
         Returns:
-            Whether it counts. A final counts only if its epoch is the newest, its number is the next of its channel, and
-            its audio continues the last.
+            Whether it counts. A final counts only if its epoch is the newest, its number is the next of its channel,
+            and its audio continues the last.
         """
         if isinstance(record, Fence):
             newer = record.epoch > self.epoch
@@ -50,7 +50,9 @@ class Reducer:
 
     def accept_partial(self, partial: Partial) -> bool:
         """Tell whether a partial is of the newest owner and of text that is not final yet."""
-        return partial.epoch == self.epoch and partial.number == self.progress(partial.call, partial.channel).next_number
+        return (
+            partial.epoch == self.epoch and partial.number == self.progress(partial.call, partial.channel).next_number
+        )
 
     def progress(self, call: str, channel: int) -> ChannelProgress:
         """Return how far a channel is final; a channel not seen yet is at its start."""

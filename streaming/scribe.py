@@ -1,4 +1,4 @@
-"""What one channel writes: partials and finals in order, numbered, timed on the call's clock, and progress without words."""
+"""What one channel writes: partials and finals, in order, numbered and timed on the call's clock."""
 
 from __future__ import annotations
 

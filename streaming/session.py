@@ -125,7 +125,14 @@ class Session:
         self._reason = ""
         requests = itertools.count()
         self._channels = [
-            Channel(index, spec, settings, (progress or {}).get(index, ChannelProgress()), epoch, requests.__next__)
+            Channel(
+                index,
+                spec,
+                settings=settings,
+                progress=(progress or {}).get(index, ChannelProgress()),
+                epoch=epoch,
+                next_request=requests.__next__,
+            )
             for index in range(spec.sides)
         ]
         self._finalizing: dict[str, set[int]] = {}  # marker of a request for all channels -> channels not done yet
@@ -165,18 +172,15 @@ class Session:
                 return self._channels[channel].answer(request, hypothesis, now)
             case DecodeFailed(channel, request):
                 return self._channels[channel].fail(request, now)
-            case FinalizeRequested(_, None, marker):
-                self._finalizing[marker] = set(range(len(self._channels)))
-                return [effect for channel in self._channels for effect in channel.finalize(marker, now)]
-            case FinalizeRequested(_, int(channel), marker):
-                return self._channels[channel].finalize(marker, now)
+            case FinalizeRequested():
+                return self._finalize(event, now)
             case CallEnded(_, reason):
                 self._reason = reason
-                return [effect for channel in self._channels for effect in channel.end(now)]
+                return [effect for side in self._channels for effect in side.end(now)]
             case Paced(cadence_s, speculate):
-                for channel in self._channels:
-                    channel.cadence_s = cadence_s
-                    channel.speculate = speculate
+                for side in self._channels:
+                    side.cadence_s = cadence_s
+                    side.speculate = speculate
                 return []
             case Served(model, reason):
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
@@ -192,6 +196,12 @@ class Session:
             return self._channels[0].hear(sides.mean(axis=0), chunk.position, now)
         heard = zip(self._channels, sides, strict=True)
         return [effect for channel, side in heard for effect in channel.hear(side, chunk.position, now)]
+
+    def _finalize(self, request: FinalizeRequested, now: float) -> list[Effect]:
+        if request.channel is not None:
+            return self._channels[request.channel].finalize(request.marker, now)
+        self._finalizing[request.marker] = set(range(len(self._channels)))
+        return [effect for side in self._channels for effect in side.finalize(request.marker, now)]
 
     def _gathered(self, effects: list[Effect]) -> list[Effect]:
         """Make one ``Finalized`` of those of all channels, where a request was for all of them."""
