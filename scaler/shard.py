@@ -49,7 +49,11 @@ Ear = tuple[str, int]
 
 
 class SpeechDetector(Protocol):
-    """Judges frames for speech; keeps a state per ear from its first frames on."""
+    """Judges frames for speech, with a state per ear; called by one thread at a time."""
+
+    def open(self, key: Ear) -> None:
+        """Begin with a new ear."""
+        ...
 
     def score(self, frames: Mapping[Ear, Float32Array]) -> dict[Ear, Float32Array]:
         """Return the probability of speech, shape ``(k,)``, for frames of shape ``(k, 256)`` at 8 kHz. Blocks."""
@@ -136,7 +140,8 @@ class Shard:
         self._calls: dict[str, _Call] = {}
         self._unjudged: dict[Ear, list[Float32Array]] = {}
         self._unjudged_wake = asyncio.Event()
-        self._silenced: list[Ear] = []  # ears to forget once no batch of theirs is being judged
+        self._opened: list[Ear] = []  # ears to begin with, and to forget, once no batch is being judged
+        self._silenced: list[Ear] = []
         self._outbox: asyncio.Queue[tuple[Topic, int, str, Record]] = asyncio.Queue()
         self._keeper = PaceKeeper(settings.windows.cadence_s)
         self._jobs = 0
@@ -190,6 +195,7 @@ class Shard:
                     return
                 session = Session(spec, self._settings, self._epoch)
                 self._calls[spec.call] = _Call(session, entry.slot, spec.tenant)
+                self._opened += [(spec.call, channel) for channel in range(spec.sides)]
                 pace = self._keeper.pace
                 self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
             case AudioChunk() | FinalizeRequested() | CallEnded():
@@ -255,9 +261,7 @@ class Shard:
         while True:
             await self._unjudged_wake.wait()
             self._unjudged_wake.clear()
-            silenced, self._silenced = self._silenced, []
-            for ear in silenced:
-                self._detector.close(ear)
+            self._change_ears()
             batch, self._unjudged = self._unjudged, {}
             if not batch:
                 continue
@@ -266,6 +270,14 @@ class Shard:
             for (call_id, channel), probabilities in scores.items():
                 self._tell(call_id, SpeechScored(channel, probabilities))
             await asyncio.sleep(JUDGE_EVERY_S)
+
+    def _change_ears(self) -> None:
+        for ear in self._opened:
+            self._detector.open(ear)
+        for ear in self._silenced:
+            self._detector.close(ear)
+        self._opened.clear()
+        self._silenced.clear()
 
     async def _write(self) -> None:
         while True:

@@ -297,8 +297,7 @@ def decode(value: bytes) -> Record:
             _, channel, length, sequence, position = _CHUNK.unpack_from(value)
             at = _CHUNK.size + length
             return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
-        record: Record = _restore(cls, json.loads(value[1:]))
-        return record
+        return typing.cast("Record", _restore(cls, json.loads(value[1:])))
     except (ValueError, KeyError, TypeError, struct.error) as problem:
         raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
 
