@@ -11,6 +11,7 @@ have the real audio there, and differ from its output in their first two frames.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import log
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,7 @@ _HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_SUPPORT) / FRAME_
 # Slaney's mel scale: linear below 1 kHz, 15 mel there; above, 27 mel for each factor of 6.4
 MEL_BREAK_HZ: Final = 1000.0
 MEL_BREAK: Final = 15.0
-MEL_PER_LOG: Final = 27.0 / np.log(6.4)
+MEL_PER_LOG: Final = 27.0 / log(6.4)
 
 
 @lru_cache(maxsize=4)
@@ -48,7 +49,7 @@ def mel_filters(n_mels: int) -> Float32Array:
     Returns:
         float32, shape ``(n_mels, 201)``; shared, not to be written to.
     """
-    top = MEL_BREAK + MEL_PER_LOG * np.log(RATE / 2 / MEL_BREAK_HZ)
+    top = MEL_BREAK + MEL_PER_LOG * log(RATE / 2 / MEL_BREAK_HZ)
     mel = np.linspace(0.0, top, n_mels + 2)
     linear = mel * (MEL_BREAK_HZ / MEL_BREAK)
     corner = np.where(mel < MEL_BREAK, linear, MEL_BREAK_HZ * np.exp((mel - MEL_BREAK) / MEL_PER_LOG))
