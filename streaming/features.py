@@ -85,6 +85,11 @@ class _Tape:
         self.start = start
         self.stop = start
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, spare room included."""
+        return self._cells.nbytes
+
     def extend(self, count: int) -> Float32Array:
         """Grow by ``count`` elements and return them as a view to be filled."""
         live = self.stop - self.start
@@ -142,6 +147,11 @@ class FeatureStore:
         if self._finished:
             return -(-self._samples // FRAME_HOP)
         return max(0, (self._samples - HALF) // FRAME_HOP + 1)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held for audio and frames, spare room included."""
+        return self._audio.nbytes + self._mels.nbytes
 
     def append(self, pcm: Float32Array) -> None:
         """Add audio.
