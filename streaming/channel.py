@@ -109,13 +109,14 @@ class Channel:
         self._newest: Hypothesis | None = None  # of the open utterance
         self._partial: tuple[int, int] | None = None  # (request, end of its window) that is out
         self._guess: _Ending | None = None
-        self._endings: deque[_Ending] = deque()
+        self._owed: deque[_Ending | str] = deque()  # finals, and markers of requests that wait for those before them
+        self._spoken_for = progress.done_to  # end of the newest final, out or owed
         self._barriers: deque[tuple[int, str | None]] = deque()  # (samples to be judged first, marker or None)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is owed: all audio is judged and every final is out."""
-        return not (self._levels or self._endings or self._barriers)
+        return not (self._levels or self._owed or self._barriers)
 
     def hear(self, samples: Float32Array, position: int, now: float) -> list[Effect]:
         """Take a chunk of audio.
@@ -211,8 +212,7 @@ class Channel:
                 return self._cut_if_long(now)
 
     def _begin(self, at: int) -> list[Effect]:
-        spoken_for = self._endings[-1].stretch.end if self._endings else self._scribe.done_to
-        start = max(spoken_for, at - _samples(self._settings.windows.pre_roll_s))
+        start = max(self._spoken_for, self._scribe.done_to, at - _samples(self._settings.windows.pre_roll_s))
         self._open(Utterance(start, self._settings.windows))
         return [Publish(self._scribe.speech_started(at))]
 
@@ -252,7 +252,8 @@ class Channel:
     def _owe(self, ending: _Ending, reason: EndReason) -> None:
         ending.reason = reason
         ending.stand_in = self._newest
-        self._endings.append(ending)
+        self._owed.append(ending)
+        self._spoken_for = ending.stretch.end
 
     def _open(self, utterance: Utterance | None) -> None:
         self._utterance = utterance
@@ -303,8 +304,8 @@ class Channel:
         return Decode(self._index, request, window, now + patience_s)
 
     def _ending(self, request: int) -> _Ending | None:
-        owed = [*self._endings, self._guess]
-        return next((ending for ending in owed if ending is not None and ending.request == request), None)
+        endings = (ending for ending in (*self._owed, self._guess) if isinstance(ending, _Ending))
+        return next((ending for ending in endings if ending.request == request), None)
 
     # --- text ------------------------------------------------------------------------------------------------------
 
@@ -312,27 +313,22 @@ class Channel:
         if self._utterance is None:
             return []
         self._newest = hypothesis
-        show = self._spec.interim and not self._endings
+        show = self._spec.interim and not self._owed
         return [Publish(partial) for partial in self._scribe.partial(hypothesis, self._utterance.start, end, show=show)]
 
     def _settle(self, now: float) -> list[Effect]:
         """Write what is known, in order: finals, then the answers to requests that waited for them."""
         effects: list[Effect] = []
-        while True:
-            effects += self._conclude(now)
-            if not self._barriers or self._barriers[0][0] > self._endpointer.scored:
-                break
-            marker = self._barriers[0][1]
+        while self._barriers and self._barriers[0][0] <= self._endpointer.scored:
+            _, marker = self._barriers.popleft()
             if self._utterance is not None:
                 reason = EndReason.END if marker is None else EndReason.FINALIZE
-                effects += self._stop(min(self._endpointer.scored, self.ear.samples), reason, now)
+                effects += self._stop(min(self._endpointer.speech_end, self.ear.samples), reason, now)
                 self._endpointer.reset()
-            elif self._endings:
-                break
-            else:
-                self._barriers.popleft()
-                effects += [] if marker is None else [Publish(self._scribe.finalized(marker))]
-        if self._utterance is None and not self._endings:
+            if marker is not None:
+                self._owed.append(marker)
+        effects += self._conclude(now)
+        if self._utterance is None and not self._owed:
             scored = self._endpointer.scored
             quiet_to = scored - _samples(self._settings.windows.pre_roll_s + 0.1)
             effects += [Publish(record) for record in self._scribe.silence(quiet_to, scored)]
@@ -340,12 +336,18 @@ class Channel:
 
     def _conclude(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._endings and (hypothesis := self._endings[0].hypothesis) is not None:
-            ending = self._endings.popleft()
-            latency_s = now - self._arrival(ending.stretch.speech_end, now)
-            reason = ending.reason or EndReason.END
-            records = self._scribe.conclude(hypothesis, ending.stretch, reason, latency_s)
-            effects += [Publish(record) for record in records]
+        while self._owed:
+            match self._owed[0]:
+                case str(marker):
+                    effects.append(Publish(self._scribe.finalized(marker)))
+                case _Ending(hypothesis=Hypothesis() as hypothesis) as ending:
+                    latency_s = now - self._arrival(ending.stretch.speech_end, now)
+                    reason = ending.reason or EndReason.END
+                    records = self._scribe.conclude(hypothesis, ending.stretch, reason, latency_s)
+                    effects += [Publish(record) for record in records]
+                case _:
+                    break
+            self._owed.popleft()
         return effects
 
     def _arrival(self, sample: int, otherwise: float) -> float:

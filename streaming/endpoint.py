@@ -121,6 +121,11 @@ class Endpointer:
             return Resumed() if hesitated else None
         return self._wait()
 
+    @property
+    def speech_end(self) -> int:
+        """Sample up to which the open utterance is speech, as far as is known."""
+        return self.scored if self.phase is Phase.SPEAKING else self._silent_since
+
     def reset(self) -> None:
         """End the utterance here, without a boundary: the caller asked for a final, or the call is over."""
         self.phase = Phase.SILENT
