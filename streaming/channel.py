@@ -217,7 +217,7 @@ class Channel:
         return [Publish(self._scribe.speech_started(at))]
 
     def _hesitate(self, since: int, now: float) -> list[Effect]:
-        if self._utterance is None or not (self.speculate and self._is_speech()):
+        if self._utterance is None or not (self.speculate and self._is_speech(self._utterance, since)):
             return []
         self._guess, effects = self._begin_ending(self._utterance, since, self._endpointer.scored, now)
         return effects
@@ -232,9 +232,9 @@ class Channel:
         """End the utterance; its final is the guess made at the hesitation, or is begun now."""
         effects: list[Effect] = []
         ending, self._guess = self._guess, None
-        if ending is None and self._utterance is not None and self._is_speech():
-            post_roll = _samples(self._settings.windows.post_roll_s)
-            ending, effects = self._begin_ending(self._utterance, since, since + post_roll, now)
+        if ending is None and self._utterance is not None and self._is_speech(self._utterance, since):
+            end = min(since + _samples(self._settings.windows.post_roll_s), self._endpointer.scored)
+            ending, effects = self._begin_ending(self._utterance, since, end, now)
         if ending is not None:
             self._owe(ending, reason)
         self._open(None)
@@ -262,14 +262,15 @@ class Channel:
         self._guess = None
         self._scribe.open_utterance()
 
-    def _is_speech(self) -> bool:
-        return self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
+    def _is_speech(self, utterance: Utterance, end: int) -> bool:
+        """Whether the utterance holds enough speech to decode; none where it all lies before a cut."""
+        return end > utterance.start and self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
 
     # --- windows ---------------------------------------------------------------------------------------------------
 
     def _want_partial(self, now: float) -> list[Effect]:
         utterance, end = self._utterance, min(self._endpointer.scored, self.ear.samples)
-        if utterance is None or not (self._spec.interim and self._is_speech()):
+        if utterance is None or not (self._spec.interim and self._is_speech(utterance, end)):
             return []
         if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, self.cadence_s):
             return []
@@ -281,7 +282,7 @@ class Channel:
     def _begin_ending(
         self, utterance: Utterance, speech_end: int, end: int, now: float
     ) -> tuple[_Ending, list[Effect]]:
-        end = max(utterance.start, min(end, self.ear.samples))
+        end = min(end, self.ear.samples)
         utterance.decoded_to = end
         window = self._window(utterance.start, end, Kind.FINAL)
         ending = _Ending(Stretch(utterance.start, end, speech_end), self._next_request(), window)
