@@ -161,7 +161,10 @@ class Channel:
         if ending is None:
             return []
         ending.hypothesis = hypothesis
-        return self._show(hypothesis, ending.stretch.end) if ending is self._guess else self._settle(now)
+        if ending is not self._guess:
+            return self._settle(now)
+        self._partial = None  # an answer to it would be older than this one
+        return self._show(hypothesis, ending.stretch.end)
 
     def fail(self, request: int, now: float) -> list[Effect]:
         """Hear that a window was not decoded: it was superseded, or its devices failed.
