@@ -254,7 +254,7 @@ class Channel:
 
     def _owe(self, ending: _Ending, reason: EndReason) -> None:
         ending.reason = reason
-        ending.stand_in = self._newest
+        ending.stand_in = self._newest and _until(self._newest, ending.stretch)
         self._owed.append(ending)
         self._spoken_for = ending.stretch.end
 
@@ -365,6 +365,12 @@ class Channel:
         self.ear.release(max(0, needed))
         while len(self._arrivals) > 1 and self._arrivals[0][0] < self._scribe.done_to:
             self._arrivals.popleft()
+
+
+def _until(hypothesis: Hypothesis, stretch: Stretch) -> Hypothesis:
+    """Leave out words behind the stretch: the next final says them."""
+    length_s = (stretch.end - stretch.start) / SAMPLE_RATE
+    return replace(hypothesis, words=tuple(word for word in hypothesis.words if word.start < length_s))
 
 
 def _samples(seconds: float) -> int:
