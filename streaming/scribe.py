@@ -65,11 +65,11 @@ class Scribe:
         self._utterance_end_s = None if spec.utterance_end_ms is None else spec.utterance_end_ms / 1000
         self._agreement = Agreement()
         self._revision = 0
+        self._shown = False  # whether a partial of the next final's number is to be seen
         self._last_word_end: float | None = None
 
     def speech_started(self, at: int) -> SpeechStarted:
         """A speaker began at this sample."""
-        self._last_word_end = None
         return SpeechStarted(self._epoch, self._call, self._index, at / SAMPLE_RATE)
 
     def speech_ended(self, at: int) -> SpeechEnded:
@@ -96,6 +96,7 @@ class Scribe:
         words = self._agreement.update(_timed(hypothesis.words, start, end))
         if not (show and words):
             return []
+        self._shown = True
         return [self._partial(words, self._agreement.stable, start, end, hypothesis)]
 
     def conclude(
@@ -104,17 +105,17 @@ class Scribe:
         """Write the final of a stretch; progress, and the end of any partial shown, where nothing was said."""
         words = _timed(hypothesis.words, stretch.start, stretch.end)
         came_from, self.done_to = self.done_to, stretch.end
-        revisions, self._revision = self._revision, 0
         if not words:
             progress = Progress(self._epoch, self._call, self._index, came_from, stretch.end)
-            blank = [self._partial((), 0, stretch.start, stretch.end, hypothesis)] if revisions else []
-            self._revision = 0
-            return [progress, *blank]
+            shown, self._shown = self._shown, False
+            return [progress, self._partial((), 0, stretch.start, stretch.end, hypothesis)] if shown else [progress]
         if self.language is None and hypothesis.language_confidence >= self._pin_language_from:
             self.language = hypothesis.language
         self.context = hypothesis.text
         self._last_word_end = words[-1].end
         number, self._number = self._number, self._number + 1
+        self._revision = 0
+        self._shown = False
         return [
             FinalRecord(
                 epoch=self._epoch,
