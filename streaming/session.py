@@ -16,7 +16,7 @@ from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.channel import Channel, ChannelSettings
 from streaming.decoding import Float32Array, Hypothesis
 from streaming.effects import Effect, Publish
-from streaming.errors import BadAudio, InvalidTransition
+from streaming.errors import BadAudio, BadMessage, InvalidTransition
 from streaming.records import (
     ALL_CHANNELS,
     AudioChunk,
@@ -102,6 +102,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
 """What each state takes and leads to; a session that is ENDING becomes CLOSED once nothing is owed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Finalizing:
+    """A request that is not answered yet."""
+
+    request: FinalizeRequested
+    waiting: set[int]
+    """Channels that have not done it."""
+
+
 class Session:
     """A call.
 
@@ -135,7 +144,8 @@ class Session:
             )
             for index in range(spec.sides)
         ]
-        self._finalizing: dict[str, set[int]] = {}  # marker of a request for all channels -> channels not done yet
+        self._finalizing: dict[str, _Finalizing] = {}  # by a key of ours: callers may use a marker twice
+        self._keys = itertools.count()
 
     def handle(self, event: Event, *, now: float) -> list[Effect]:
         """Take an event.
@@ -150,6 +160,7 @@ class Session:
         Raises:
             InvalidTransition: If the state does not allow the event.
             BadAudio: If a chunk does not hold what the call's format says; the call goes on without it.
+            BadMessage: If a request is for a channel the call does not have; the call goes on without it.
         """
         came_from = self.state
         try:
@@ -183,6 +194,8 @@ class Session:
                     side.speculate = speculate
                 return []
             case Served(model, reason):
+                if self.state is State.CLOSED:
+                    return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
@@ -198,25 +211,30 @@ class Session:
         return [effect for channel, side in heard for effect in channel.hear(side, chunk.position, now)]
 
     def _finalize(self, request: FinalizeRequested, now: float) -> list[Effect]:
-        if request.channel is not None:
-            return self._channels[request.channel].finalize(request.marker, now)
-        self._finalizing[request.marker] = set(range(len(self._channels)))
-        return [effect for side in self._channels for effect in side.finalize(request.marker, now)]
+        channels = range(len(self._channels))
+        if request.channel is not None and request.channel not in channels:
+            problem = f"finalize for channel {request.channel}; the call has {len(channels)}"
+            raise BadMessage("unknown_channel", problem)
+        asked = channels if request.channel is None else [request.channel]
+        key = str(next(self._keys))
+        self._finalizing[key] = _Finalizing(request, set(asked))
+        return [effect for channel in asked for effect in self._channels[channel].finalize(key, now)]
 
     def _gathered(self, effects: list[Effect]) -> list[Effect]:
-        """Make one ``Finalized`` of those of all channels, where a request was for all of them."""
+        """Answer each request once, when all channels it was for have done it."""
         kept: list[Effect] = []
         for effect in effects:
-            record = effect.record if isinstance(effect, Publish) else None
-            waiting = self._finalizing.get(record.marker) if isinstance(record, Finalized) else None
-            if not isinstance(record, Finalized) or waiting is None:
-                kept.append(effect)
-                continue
-            if record.channel is not None:
-                waiting.discard(record.channel)
-            if not waiting:
-                del self._finalizing[record.marker]
-                kept.append(Publish(Finalized(self._epoch, self.spec.call, None, record.marker)))
+            match effect:
+                case Publish(Finalized(channel=int(channel), marker=key)):
+                    finalizing = self._finalizing[key]
+                    finalizing.waiting.remove(channel)
+                    if not finalizing.waiting:
+                        del self._finalizing[key]
+                        request = finalizing.request
+                        done = Finalized(self._epoch, self.spec.call, request.channel, request.marker)
+                        kept.append(Publish(done))
+                case _:
+                    kept.append(effect)
         return kept
 
     def _closed(self) -> CallClosed:
