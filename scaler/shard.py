@@ -21,7 +21,7 @@ from scaler.pace import Pace, PaceKeeper
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
-from streaming.errors import BadAudio, BadRecord, InvalidTransition
+from streaming.errors import BadRecord, TrunklineError
 from streaming.log import Entry, Log, Topic
 from streaming.records import (
     AudioChunk,
@@ -209,7 +209,7 @@ class Shard:
             return  # the call is over; what is late for it has nobody to go to
         try:
             effects = call.session.handle(event, now=self._clock())
-        except (BadAudio, InvalidTransition) as problem:
+        except TrunklineError as problem:
             log.warning("call.event_refused", call=call_id, problem=str(problem))
             return
         for effect in effects:
@@ -221,7 +221,7 @@ class Shard:
                 self._unjudged.setdefault((call_id, channel), []).append(frames)
                 self._unjudged_wake.set()
             case Decode():
-                self._spawn(self._decode(call_id, call.tenant, effect), f"decode-{effect.window.kind}")
+                self._spawn(self._decode(call_id, call, effect), f"decode-{effect.window.kind}")
             case Publish(record):
                 topic = Topic.PARTIALS if isinstance(record, Partial) else Topic.OUT
                 self._outbox.put_nowait((topic, call.slot, call_id, record))
@@ -237,13 +237,13 @@ class Shard:
 
     # --- to the devices and the log --------------------------------------------------------------------------------
 
-    async def _decode(self, call_id: str, tenant: str, effect: Decode) -> None:
+    async def _decode(self, call_id: str, call: _Call, effect: Decode) -> None:
         self._jobs += 1
         job = DecodeJob(
             job=self._jobs,
             call=call_id,
             channel=effect.channel,
-            tenant=tenant,
+            tenant=call.tenant,
             window=effect.window,
             submitted_at=self._clock(),
             deadline=effect.deadline,
@@ -252,9 +252,11 @@ class Shard:
             hypothesis = await self._decoder.decode(job)
         except Exception as problem:  # noqa: BLE001  whatever a device died of, the session decides what follows
             self._observer.decode_failed(effect.window.kind, problem)
-            self._tell(call_id, DecodeFailed(effect.channel, effect.request))
+            answer: Event = DecodeFailed(effect.channel, effect.request)
         else:
-            self._tell(call_id, Decoded(effect.channel, effect.request, hypothesis))
+            answer = Decoded(effect.channel, effect.request, hypothesis)
+        if self._calls.get(call_id) is call:  # and not a later call of the same id, which counts its requests anew
+            self._tell(call_id, answer)
 
     async def _judge(self) -> None:
         loop = asyncio.get_running_loop()
