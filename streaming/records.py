@@ -296,6 +296,8 @@ def decode(value: bytes) -> Record:
         if cls is AudioChunk:
             _, channel, length, sequence, position = _CHUNK.unpack_from(value)
             at = _CHUNK.size + length
+            if at > len(value):
+                raise BadRecord("an AudioChunk record cannot be read: it ends within the call's id")
             return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
         return typing.cast("Record", _restore(cls, json.loads(value[1:])))
     except (ValueError, KeyError, TypeError, struct.error) as problem:
