@@ -1,0 +1,1 @@
+"""The gateway: sockets, one module per wire protocol, and everything around them."""

@@ -1,0 +1,491 @@
+"""One connection: socket, dialect and log, each moving at its own pace.
+
+The reader never waits for a model or for its own writer; it waits only where the log has taken nothing for seconds.
+What decides the protocol lives in the dialect; what decides the life of a connection lives here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final as Constant
+from typing import Protocol
+
+import structlog
+from prometheus_client import Gauge
+from structlog.typing import FilteringBoundLogger
+from websockets.exceptions import ConnectionClosed
+
+from server.admission import Admission, Refused
+from server.coalescing import Coalescer
+from server.delivery import Delivery
+from server.dialect import (
+    Acked,
+    Action,
+    Audio,
+    Close,
+    Dialect,
+    End,
+    Finalize,
+    Ill,
+    Open,
+    Opened,
+    Send,
+    Trouble,
+    Watch,
+    Watched,
+)
+from server.directory import Directory
+from server.limits import TokenBucket
+from server.metrics import Metrics
+from server.outbox import Outbox
+from server.settings import Limits
+from streaming.call import CallSpec
+from streaming.log import Log, Topic
+from streaming.records import (
+    ALL_CHANNELS,
+    UNTIMED,
+    AudioChunk,
+    AudioRecord,
+    CallClosed,
+    CallEnded,
+    CallOpened,
+    Final,
+    FinalizeRequested,
+    OutRecord,
+    Partial,
+    encode,
+)
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+LOG_BACKLOG: Constant = 256
+"""Records waiting for the log at which reading pauses: 10 s of 40 ms pieces."""
+
+CONTROL_BURST_S: Constant = 10.0
+"""Seconds' worth of control messages that may come at once."""
+
+
+class Socket(Protocol):
+    """The part of a WebSocket that a connection uses."""
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send one frame; waits where the peer reads slowly."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, and wait until the peer did or too long has passed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all connections of a gateway share."""
+
+    log: Log
+    directory: Directory
+    delivery: Delivery
+    admission: Admission
+    metrics: Metrics
+    limits: Limits
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    wall_clock: Callable[[], float]
+    """Unix seconds."""
+
+
+class Stage(Enum):
+    """How far a connection is."""
+
+    NEW = "new"
+    """No call yet."""
+    LIVE = "live"
+    """A call in progress."""
+    WATCHING = "watching"
+    """Reads a call that others make."""
+    ENDING = "ending"
+    """No more audio; the last finals are awaited."""
+    CLOSED = "closed"
+    """The close is decided; nothing counts any more."""
+
+
+class _Call:
+    """What a connection knows of its call."""
+
+    __slots__ = ("_ends", "audio_seconds", "coalescer", "ended", "received_s", "sequence", "slot", "spec", "speed")
+
+    def __init__(self, spec: CallSpec, slot: int, limits: Limits, now: float) -> None:
+        self.spec = spec
+        self.slot = slot
+        self.coalescer = Coalescer(spec.audio, round(spec.audio.rate * limits.coalesce_ms / 1000))
+        self.speed = TokenBucket(limits.speed, limits.catch_up_s, now)
+        self.sequence = 0
+        """Number of the next chunk."""
+        self.received_s = 0.0
+        """How far the channel heard farthest was heard, in seconds of its media clock."""
+        self.audio_seconds = 0.0
+        """Seconds received, all sides together."""
+        self.ended = False
+        """Whether the call's end is on its way to the log, or came from there."""
+        self._ends: dict[int, float] = {}
+
+    def take(self, audio: Audio, seconds: float) -> None:
+        """Count a payload."""
+        untimed = audio.position == UNTIMED
+        begin = self._ends.get(audio.channel, 0.0) if untimed else audio.position / self.spec.audio.rate
+        end = self._ends[audio.channel] = begin + seconds
+        self.received_s = max(self.received_s, end)
+        self.audio_seconds += seconds * (self.spec.audio.channels if audio.channel == ALL_CHANNELS else 1)
+
+
+class Connection:
+    """One connection, from the upgrade to the close.
+
+    Args:
+        socket: The open WebSocket.
+        dialect: Translates for it.
+        tenant: Who connected.
+        idle_s: Seconds of silence on the wire after which a call counts as gone.
+        services: What all connections share.
+    """
+
+    def __init__(self, socket: Socket, dialect: Dialect, tenant: str, idle_s: float, services: Services) -> None:
+        self._socket = socket
+        self._dialect = dialect
+        self._tenant = tenant
+        self._idle_s = idle_s
+        self._services = services
+        self._limits = services.limits
+        now = services.clock()
+        self._began = self._heard = self._ending_since = self._acked_at = now
+        self._stage = Stage.NEW
+        self._gauge().inc()
+        self._control = TokenBucket(self._limits.control_per_s, self._limits.control_per_s * CONTROL_BURST_S, now)
+        self._outbox = Outbox(self._limits.unsent_bytes)
+        self._unsent = asyncio.Event()
+        self._to_log: asyncio.Queue[tuple[AudioRecord, float] | None] = asyncio.Queue()
+        self._unacked: deque[tuple[asyncio.Future[int], float]] = deque()
+        self._call: _Call | None = None
+        self._watched: str | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._overfull = False
+        self._reason = "no_call"
+        self._finals = 0
+
+    async def run(self) -> None:
+        """Serve until the socket is closed and all that was heard is in the log."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._writer = tasks.create_task(self._write(), name="connection-writer")
+                tasks.create_task(self._append(), name="connection-appender")
+                await self._read()
+                self._to_log.put_nowait(None)
+                self._writer.cancel()
+        except* Exception:
+            log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
+            self._reason = Ill.INTERNAL
+            await self._socket.close(1011, Ill.INTERNAL)
+        finally:
+            self._leave()
+
+    def hear(self, event: OutRecord | Partial) -> None:
+        """Take what the log says about the call."""
+        now = self._services.clock()
+        match event:
+            case Final():
+                self._finals += 1
+            case Partial() if self._call is not None:
+                behind = max(0.0, self._call.received_s - event.end)
+                self._services.metrics.partial_latency.labels(event.model).observe(behind)
+            case _:
+                pass
+        try:
+            if isinstance(event, CallClosed):
+                self._ack(now)
+                self._over(event)
+            self._apply(self._dialect.deliver(event, now), now)
+        except Exception:  # a dialect's fault ends its own connection, never the delivery to others
+            log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
+            self._fault(now)
+
+    def pulse(self, now: float) -> None:
+        """Do what is due: a few times per second and connection, from one timer for all."""
+        try:
+            if self._call is not None:
+                for audio in self._call.coalescer.flush(now - self._limits.coalesce_ms / 1000):
+                    self._write_audio(audio)
+                if now - self._acked_at >= self._limits.ack_s:
+                    self._ack(now)
+            self._check_time(now)
+            if now >= self._dialect.deadline:
+                self._apply(self._dialect.tick(now), now)
+        except Exception:  # as above: one connection's fault is its own
+            log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
+            self._fault(now)
+
+    def drain(self) -> None:
+        """Tell the peer to go elsewhere; what was heard is still finished."""
+        if self._stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
+            self._trouble(Ill.DRAINING, "the server is about to stop; connect again", self._services.clock())
+
+    # --- the three tasks ---
+
+    async def _read(self) -> None:
+        clock = self._services.clock
+        try:
+            await self._translate()
+        except ConnectionClosed:
+            pass
+        except Exception:
+            log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
+            self._fault(clock())
+            await self._throw_away()
+        finally:
+            now = clock()
+            if self._stage in (Stage.LIVE, Stage.NEW):
+                self._apply([action for action in self._dialect.hung_up() if not isinstance(action, Send | Close)], now)
+            self._end_call("disconnected", now)
+
+    async def _translate(self) -> None:
+        clock, dialect, backlog = self._services.clock, self._dialect, self._to_log
+        self._apply(dialect.begin(clock()), clock())
+        async for message in self._socket:
+            now = self._heard = clock()
+            actions = dialect.receive(message, now)
+            is_audio = actions and type(actions[0]) is Audio
+            if not is_audio and not self._control.take(1, now):
+                self._trouble(Ill.TOO_FAST, "too many control messages; send fewer per second", now)
+                continue
+            self._apply(actions, now)
+            if backlog.qsize() > LOG_BACKLOG:
+                await backlog.join()
+
+    async def _throw_away(self) -> None:
+        """Wait for the close that a fault decided."""
+        try:
+            async for _ in self._socket:
+                pass
+        except ConnectionClosed:
+            pass
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._unsent.wait()
+                match self._outbox.take():
+                    case None:
+                        self._unsent.clear()
+                    case Send(payload):
+                        await self._socket.send(payload)
+                    case Close(code, reason):
+                        await self._socket.close(code, reason)
+                        return
+        except ConnectionClosed:
+            return
+
+    async def _append(self) -> None:
+        while (item := await self._to_log.get()) is not None:
+            record, audio_s = item
+            call = self._call
+            if call is None:  # pragma: no cover - records are only made for calls
+                break
+            done = await self._services.log.append(Topic.AUDIO, call.slot, call.spec.call, encode(record))
+            self._unacked.append((done, audio_s))
+            self._to_log.task_done()
+
+    # --- actions ---
+
+    def _apply(self, actions: list[Action], now: float) -> None:
+        for action in actions:
+            if self._stage is Stage.CLOSED:
+                return
+            match action:
+                case Audio():
+                    self._take_audio(action, now)
+                case Send() | Close():
+                    self._put(action, now)
+                case Finalize(channel, marker):
+                    self._finalize(channel, marker)
+                case End(reason):
+                    self._end_call(reason, now)
+                case Open(spec):
+                    self._open(spec, now)
+                case Watch(call):
+                    self._watch(call, now)
+
+    def _open(self, spec: CallSpec, now: float) -> None:
+        decision = self._services.admission.decide(spec, now)
+        count = self._services.metrics.admission
+        if isinstance(decision, Refused):
+            count.labels("refused", decision.code).inc()
+            self._reason = decision.code
+            self._trouble(Ill(decision.code), decision.message, now, decision.retry_after_s)
+            return
+        count.labels("accepted", "").inc()
+        spec = dataclasses.replace(spec, protocol=self._dialect.name, opened_at=self._services.wall_clock())
+        self._call = _Call(spec, decision.slot, self._limits, now)
+        self._services.directory.place(spec, decision.slot)
+        self._services.delivery.restart(spec.call)
+        self._services.delivery.listen(spec.call, self.hear)
+        self._to_log.put_nowait((CallOpened(spec), 0.0))
+        self._move(Stage.LIVE)
+        log.info("call.opened", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, slot=decision.slot)
+        self._apply(self._dialect.deliver(Opened(spec), now), now)
+
+    def _watch(self, call: str, now: float) -> None:
+        place = self._services.directory.find(call)
+        so_far = self._services.delivery.so_far(call)
+        self._watched = call
+        self._services.delivery.listen(call, self.hear)
+        self._move(Stage.WATCHING)
+        self._apply(self._dialect.deliver(Watched(call, place.labels if place else ()), now), now)
+        for record in so_far:
+            self.hear(record)
+
+    def _take_audio(self, audio: Audio, now: float) -> None:
+        call = self._call
+        if call is None or self._stage is not Stage.LIVE:
+            return
+        samples = call.coalescer.samples_of(audio)
+        seconds = samples / call.spec.audio.rate
+        call.take(audio, seconds)
+        tracks = 1 if audio.channel == ALL_CHANNELS else call.spec.audio.channels
+        if not call.speed.take(seconds / tracks, now):
+            limit = self._limits
+            self._trouble(
+                Ill.TOO_FAST,
+                f"after {limit.catch_up_s:g} s at once audio may come at {limit.speed:g} times real time; send slower",
+                now,
+            )
+            return
+        for piece in call.coalescer.add(audio, samples, now):
+            self._write_audio(piece)
+
+    def _write_audio(self, audio: Audio) -> None:
+        call = self._call
+        if call is not None:
+            chunk = AudioChunk(call.spec.call, call.sequence, audio.channel, audio.position, audio.payload)
+            call.sequence += 1
+            self._to_log.put_nowait((chunk, call.received_s))
+
+    def _finalize(self, channel: int | None, marker: str) -> None:
+        if self._call is not None and self._stage is Stage.LIVE:
+            self._flush()
+            self._to_log.put_nowait((FinalizeRequested(self._call.spec.call, channel, marker), 0.0))
+
+    def _end_call(self, reason: str, now: float) -> None:
+        if self._call is None or self._call.ended:
+            return
+        self._flush()
+        self._call.ended = True
+        self._reason = reason
+        self._ending_since = now
+        self._to_log.put_nowait((CallEnded(self._call.spec.call, reason), 0.0))
+        if self._stage is Stage.LIVE:
+            self._move(Stage.ENDING)
+
+    def _over(self, closed: CallClosed) -> None:
+        """Note that whoever serves the call ended it, by itself or as we asked."""
+        if self._call is not None and not self._call.ended:
+            self._call.ended = True
+            self._reason = closed.reason
+
+    def _flush(self) -> None:
+        if self._call is not None:
+            for audio in self._call.coalescer.flush(float("inf")):
+                self._write_audio(audio)
+
+    def _put(self, frame: Send | Close, now: float) -> None:
+        within = self._outbox.put(frame)
+        self._unsent.set()
+        if isinstance(frame, Close):
+            self._end_call(frame.reason or "closed", now)
+            self._move(Stage.CLOSED)
+            if self._overfull and self._tasks is not None:
+                self._tasks.create_task(self._cut_off(frame), name="connection-cut-off")
+        elif not within and not self._overfull:
+            self._overfull = True
+            self._trouble(Ill.SLOW_READER, "the connection takes text too slowly; connect again", now)
+
+    async def _cut_off(self, close: Close) -> None:
+        """Close without waiting for what the peer does not read."""
+        if self._writer is not None:
+            self._writer.cancel()
+        await self._socket.close(close.code, close.reason)
+
+    # --- time and trouble ---
+
+    def _ack(self, now: float) -> None:
+        upto = 0.0
+        while self._unacked and self._unacked[0][0].done():
+            done, audio_s = self._unacked.popleft()
+            done.result()  # a record the log lost ends the connection instead of an ack
+            upto = max(upto, audio_s)
+        if upto:
+            self._acked_at = now
+            self._apply(self._dialect.deliver(Acked(upto), now), now)
+
+    def _check_time(self, now: float) -> None:
+        limits = self._limits
+        match self._stage:
+            case Stage.NEW if now - self._began >= limits.start_s:
+                self._trouble(Ill.START_TIMEOUT, f"nothing started a call within {limits.start_s:g} s", now)
+            case Stage.LIVE if now - self._heard >= self._idle_s:
+                self._trouble(Ill.IDLE, f"neither audio nor keepalive for {self._idle_s:g} s", now)
+            case Stage.ENDING if now - self._ending_since >= limits.closing_s:
+                self._trouble(Ill.INTERNAL, f"the last finals did not come within {limits.closing_s:g} s", now)
+            case _:
+                pass
+
+    def _trouble(self, ill: Ill, message: str, now: float, retry_after_s: float | None = None) -> None:
+        if self._stage is Stage.CLOSED:
+            return
+        self._reason = ill
+        self._apply(self._dialect.deliver(Trouble(ill, message, retry_after_s), now), now)
+
+    def _fault(self, now: float) -> None:
+        self._reason = Ill.INTERNAL
+        if self._stage is not Stage.CLOSED:
+            self._put(Close(1011, Ill.INTERNAL), now)
+
+    def _leave(self) -> None:
+        call = self._call
+        listened = self._watched if call is None else call.spec.call
+        if listened is not None:
+            self._services.delivery.ignore(listened, self.hear)
+        self._gauge().dec()
+        metrics = self._services.metrics
+        metrics.closes.labels(self._dialect.name, self._reason).inc()
+        if call is not None:
+            metrics.audio_seconds.labels(self._dialect.name).inc(call.audio_seconds)
+        log.info(
+            "call.closed" if call is not None else "connection.closed",
+            call=self._call_id,
+            tenant=self._tenant,
+            protocol=self._dialect.name,
+            reason=self._reason,
+            audio_s=round(call.received_s, 3) if call is not None else 0.0,
+            chunks=call.sequence if call is not None else 0,
+            finals=self._finals,
+            open_s=round(self._services.clock() - self._began, 3),
+        )
+
+    @property
+    def _call_id(self) -> str | None:
+        return self._watched if self._call is None else self._call.spec.call
+
+    def _move(self, stage: Stage) -> None:
+        self._gauge().dec()
+        self._stage = stage
+        self._gauge().inc()
+
+    def _gauge(self) -> Gauge:
+        return self._services.metrics.sessions.labels(self._dialect.name, self._stage.value)

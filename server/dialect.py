@@ -1,0 +1,177 @@
+"""One wire protocol on one connection, as a pure translator.
+
+A dialect turns what its peer sends into actions and what happens to the call into actions; the connection carries them
+out. It reads no clock, owns no task, opens no socket, so that a further protocol is one file and its test.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streaming.call import CallSpec
+from streaming.records import OutRecord, Partial
+
+# --- what a dialect is told ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The call was admitted and placed."""
+
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The call to watch was found; what it said so far follows."""
+
+    call: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """Audio before this time is in the log."""
+
+    audio_s: float
+
+
+class Ill(StrEnum):
+    """Why a connection cannot go on, whatever its protocol."""
+
+    OVERLOADED = "overloaded"
+    DUPLICATE_CALL = "duplicate_call"
+    TOO_FAST = "too_fast"
+    SLOW_READER = "slow_reader"
+    START_TIMEOUT = "start_timeout"
+    IDLE = "idle"
+    DRAINING = "draining"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The connection cannot go on; the dialect tells its peer in the protocol's own words and closes."""
+
+    ill: Ill
+    message: str
+    """What happened and what to do."""
+    retry_after_s: float | None = None
+
+
+Event = OutRecord | Partial | Opened | Watched | Acked | Trouble
+
+# --- what a dialect wants done -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Ask for the call to be admitted; answered by ``Opened`` or ``Trouble`` before the next message is read."""
+
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask for everything a call in progress, or ended lately, said and says."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Samples for the log."""
+
+    channel: int
+    """0 and up, or ``ALL_CHANNELS`` for interleaved samples."""
+    position: int
+    """Media clock of the first sample, in samples per channel at the call's own rate, or ``UNTIMED``."""
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finalize:
+    """Everything heard so far should become final now."""
+
+    channel: int | None
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """No more audio comes; what was heard is still finished and delivered."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One frame for the peer."""
+
+    payload: str | bytes
+    replaces: str | None = None
+    """An unsent frame of the same name is dropped in favour of this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection once everything sent before is out."""
+
+    code: int = 1000
+    reason: str = ""
+
+
+Action = Open | Watch | Audio | Finalize | End | Send | Close
+
+
+# --- the translator ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The request that became the connection, after authentication."""
+
+    tenant: str
+    request_id: str
+    """Made up per request; the id of a call whose peer names none."""
+    path: str
+    """Without the query."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Decoded, in order, repeated names kept."""
+    captured: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What stood at the named places of the route's pattern."""
+
+
+class Dialect(ABC):
+    """One protocol on one connection."""
+
+    name: str
+    """For logs, metrics and ``CallSpec.protocol``."""
+    deadline: float = math.inf
+    """Monotonic seconds at which ``tick`` wants to be called."""
+
+    def begin(self, now: float) -> list[Action]:
+        """Act on the connection itself, before anything was received."""
+        del now
+        return []
+
+    @abstractmethod
+    def receive(self, message: str | bytes, now: float) -> list[Action]:
+        """Act on one frame: ``str`` for text, ``bytes`` for binary."""
+
+    @abstractmethod
+    def deliver(self, event: Event, now: float) -> list[Action]:
+        """Act on what happened to the call."""
+
+    def tick(self, now: float) -> list[Action]:
+        """Act on ``deadline`` having passed."""
+        del now
+        return []
+
+    def hung_up(self) -> list[Action]:
+        """Act on the peer having gone; nothing can be sent any more."""
+        return [End("disconnected")]

@@ -1,0 +1,127 @@
+"""Which slot every call lives in: read from and written to the calls topic, and counted for placing new ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from streaming.call import CallSpec
+from streaming.log import Log, Topic
+from streaming.records import CallPlaced, CallRecord, CallRemoved, decode, encode
+
+ENDED_KEPT: Final = 10_000
+"""Calls that are over whose place stays known, for who wants to read what they said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a call lives, or lived until lately."""
+
+    call: str
+    tenant: str
+    slot: int
+    labels: tuple[str, ...]
+
+
+class Directory:
+    """The calls of all gateways that share a log.
+
+    Args:
+        log: The log whose calls topic, slot 0, is followed and written.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._live: dict[str, Place] = {}
+        self._ended: dict[str, Place] = {}  # oldest first
+        self._ours: set[str] = set()
+        self._by_slot: Counter[int] = Counter()
+        self._by_tenant: Counter[str] = Counter()
+        self._unwritten: asyncio.Queue[CallRecord] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Follow and write the calls topic until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="directory-follow")
+            tasks.create_task(self._write(), name="directory-write")
+
+    @property
+    def live(self) -> int:
+        """Calls in progress, on all gateways."""
+        return self._by_slot.total()
+
+    def live_of(self, tenant: str) -> int:
+        """Return how many calls a tenant has in progress."""
+        return self._by_tenant[tenant]
+
+    def find(self, call: str) -> Place | None:
+        """Return where a call lives, or lived lately; None for one that is not known."""
+        return self._live.get(call) or self._ended.get(call)
+
+    def is_live(self, call: str) -> bool:
+        """Tell whether a call is in progress."""
+        return call in self._live
+
+    def emptiest(self, slots: Iterable[int]) -> int:
+        """Return the slot with the fewest calls; the first of equals.
+
+        Raises:
+            ValueError: If no slot is given.
+        """
+        return min(slots, key=self._by_slot.__getitem__)
+
+    def place(self, spec: CallSpec, slot: int) -> None:
+        """Put a call into a slot, at once for this gateway and through the log for the others."""
+        self._ours.add(spec.call)
+        record = CallPlaced(spec.call, spec.tenant, slot, spec.labels, spec.opened_at)
+        self._put(record)
+        self._unwritten.put_nowait(record)
+
+    def end(self, call: str) -> None:
+        """Note that a call is over; its place stays known for a while."""
+        self._take_out(call)
+        if call in self._ours:
+            self._ours.discard(call)
+            self._unwritten.put_nowait(CallRemoved(call))
+
+    async def _follow(self) -> None:
+        reader = self._log.reader(Topic.CALLS)
+        reader.assign({0: 0})
+        try:
+            while True:
+                for entry in await reader.next():
+                    match decode(entry.value):
+                        case CallPlaced() as placed if placed.call not in self._ours:
+                            self._put(placed)
+                        case CallRemoved(call) if call not in self._ours:
+                            self._take_out(call)
+                        case _:
+                            pass
+        finally:
+            await reader.close()
+
+    async def _write(self) -> None:
+        while True:
+            record = await self._unwritten.get()
+            await self._log.append(Topic.CALLS, 0, record.call, encode(record))
+
+    def _put(self, placed: CallPlaced) -> None:
+        self._take_out(placed.call)
+        self._live[placed.call] = Place(placed.call, placed.tenant, placed.slot, placed.labels)
+        self._by_slot[placed.slot] += 1
+        self._by_tenant[placed.tenant] += 1
+
+    def _take_out(self, call: str) -> None:
+        place = self._live.pop(call, None)
+        if place is None:
+            return
+        self._ended[call] = place
+        if len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+        self._by_slot[place.slot] -= 1
+        self._by_tenant[place.tenant] -= 1
+        if not self._by_tenant[place.tenant]:
+            del self._by_tenant[place.tenant]

@@ -1,0 +1,312 @@
+"""The listener: takes requests, answers what is HTTP, and gives every WebSocket its dialect and its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import logging
+import math
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+import structlog
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from server import events, native
+from server.admission import Admission, CountingAdmission
+from server.auth import Keyring, check_origin, is_loopback
+from server.connection import Connection, Services
+from server.delivery import Delivery
+from server.dialect import Dialect, Upgrade
+from server.directory import Directory
+from server.errors import BadSetting, Refusal
+from server.health import ReadinessProbe, always_ready
+from server.metrics import Metrics
+from server.routes import Caller, Route
+from server.settings import Settings
+from streaming.log import Log
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+PULSE_S: Final = 0.05
+"""Seconds between looks at what is due on each connection."""
+
+CLOSE_S: Final = 5.0
+"""Seconds a peer has to answer a close."""
+
+JSON: Final = "application/json"
+
+Page = Callable[[], tuple[int, str, bytes]]
+"""Answers a GET: status, content type, body."""
+
+_QUIET: Final = logging.getLogger("trunkline.websockets")
+_QUIET.setLevel(logging.CRITICAL)  # what peers do wrong is counted and answered here; keys in addresses stay unlogged
+_QUIET.propagate = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What becomes of a connection once it is open."""
+
+    route: Route
+    tenant: str
+    dialect: Dialect
+    request_id: str
+
+
+class _Socket(ServerConnection):
+    """A WebSocket that remembers what its request was found to want."""
+
+    plan: _Plan | None = None
+    route: Route | None = None
+    request_id: str = ""
+
+
+class Gateway:
+    """Serves calls over WebSockets.
+
+    Args:
+        settings: All of them.
+        source: The log that calls are written to and their text is read from.
+        models: Names of the models served, the default one first; none given means any name is passed on.
+        readiness: Tells whether calls can be served.
+        admission: Decides about calls; None for counting them.
+        slots: Returns the slots that are served, for counting; None for all of the log.
+        metrics: Where things are counted; None for metrics of its own.
+        pages: Path to what a plain GET gets there, besides /healthz, /readyz and /metrics.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Log,
+        *,
+        models: Collection[str] = (),
+        readiness: ReadinessProbe = always_ready,
+        admission: Admission | None = None,
+        slots: Callable[[], Collection[int]] | None = None,
+        metrics: Metrics | None = None,
+        pages: Mapping[str, Page] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        limits = settings.limits
+        self._settings = settings
+        self._readiness = readiness
+        self._metrics = metrics or Metrics(CollectorRegistry())
+        self._clock = clock
+        self.directory = Directory(source)
+        """Which slot each call lives in."""
+        self._admission = admission or CountingAdmission(
+            self.directory,
+            slots or (lambda: range(source.slots)),
+            limits.max_calls,
+            limits.max_calls_per_tenant,
+            limits.retry_after_s,
+        )
+        self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s)
+        """What calls say."""
+        self._services = Services(
+            source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time
+        )
+        keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
+        self._routes = [
+            native.route(keyring, limits, models),
+            events.route(keyring, self.directory),
+        ]
+        self._pages: dict[str, Page] = {
+            "/healthz": lambda: (200, JSON, b'{"alive":true}'),
+            "/readyz": self._ready_page,
+            "/metrics": self._metrics_page,
+            **(pages or {}),
+        }
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._draining = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop, then let calls finish within the limit.
+
+        Raises:
+            BadSetting: If the address cannot be listened on.
+        """
+        async with self.serving() as port:
+            log.info("gateway.listening", host=self._settings.listen.host, port=port)
+            await stop.wait()
+            log.info("gateway.draining", connections=len(self._connections))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[int]:
+        """Serve while the context lasts; its value is the port.
+
+        Raises:
+            BadSetting: If the address cannot be listened on.
+        """
+        server = await self._listen()
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self.directory.run(), name="directory"),
+                tasks.create_task(self.delivery.run(), name="delivery"),
+                tasks.create_task(self._pulse(), name="pulse"),
+            ]
+            try:
+                yield next(iter(server.sockets)).getsockname()[1]
+                await self._drain()
+            finally:
+                server.close(code=1012, reason="draining")
+                await server.wait_closed()
+                for task in background:
+                    task.cancel()
+
+    async def _listen(self) -> Server:
+        listen, limits = self._settings.listen, self._settings.limits
+        try:
+            return await serve(
+                self._serve,
+                listen.host,
+                listen.port,
+                process_request=self._process_request,
+                process_response=self._process_response,
+                select_subprotocol=self._select_subprotocol,
+                create_connection=_Socket,
+                compression=None,  # u-law does not compress, and each compressor costs 64 KB
+                server_header=None,
+                open_timeout=limits.open_s,
+                ping_interval=limits.ping_s,
+                ping_timeout=limits.ping_s,
+                close_timeout=CLOSE_S,
+                max_size=limits.message_bytes,
+                logger=_QUIET,
+            )
+        except OSError as problem:
+            raise BadSetting(
+                f"cannot listen on {listen.host}:{listen.port}: {problem.strerror or problem}; "
+                "choose another listen.host or listen.port"
+            ) from problem
+
+    async def _pulse(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE_S)
+            now = self._clock()
+            for connection in list(self._connections):
+                connection.pulse(now)
+            self.delivery.prune(now)
+            self._metrics.calls.set(self.directory.live)
+
+    async def _drain(self) -> None:
+        self._draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout(self._settings.limits.drain_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                log.warning("gateway.drain_cut_short", connections=len(self._connections))
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        if not isinstance(socket, _Socket) or socket.plan is None:  # pragma: no cover - set before every upgrade
+            return
+        plan = socket.plan
+        connection = Connection(socket, plan.dialect, plan.tenant, plan.route.idle_s, self._services)
+        self._connections.add(connection)
+        if self._draining:
+            connection.drain()
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+
+    # --- requests ---
+
+    def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
+        address = urlsplit(request.path)
+        page = self._pages.get(address.path)
+        if page is not None:
+            status, content_type, body = page()
+            return _response(status, body, {"Content-Type": content_type})
+        request_id = str(uuid.uuid4())
+        try:
+            self._plan(socket, request, address.path, address.query, request_id)
+        except Refusal as refusal:
+            self._metrics.refusals.labels(str(refusal.status), refusal.code).inc()
+            route = socket.route if isinstance(socket, _Socket) else None
+            if route is None:
+                route = self._routes[0]
+            headers = {"Content-Type": JSON, **route.headers(request_id), **refusal.headers}
+            return _response(refusal.status, route.refusal_body(refusal, request_id), headers)
+        return None
+
+    def _plan(self, socket: ServerConnection, request: Request, path: str, query: str, request_id: str) -> None:
+        route, captured = self._route(path)
+        if not isinstance(socket, _Socket):  # pragma: no cover - made by this gateway
+            return
+        socket.route = route
+        socket.request_id = request_id
+        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol"))
+        caller = Caller(
+            path=path,
+            query=tuple(parse_qsl(query, keep_blank_values=True)),
+            headers=request.headers,
+            subprotocols=tuple(name.strip() for name in offered.split(",") if name.strip()),
+            captured=captured,
+            loopback=is_loopback(str(socket.remote_address[0])),
+        )
+        check_origin(request.headers.get("Origin"), request.headers.get("Host"), self._settings.auth.origins)
+        tenant = route.identify(caller)
+        if self._draining:
+            raise Refusal(503, "draining", "the server is about to stop; connect again", {"Retry-After": "1"})
+        refused = self._admission.room(tenant, self._clock()) if route.opens_call else None
+        if refused is not None:
+            self._metrics.admission.labels("refused", refused.code).inc()
+            wait = math.ceil(refused.retry_after_s or 1)
+            raise Refusal(refused.status, refused.code, refused.message, {"Retry-After": str(wait)})
+        dialect = route.build(Upgrade(tenant, request_id, path, caller.query, captured))
+        socket.plan = _Plan(route, tenant, dialect, request_id)
+
+    def _route(self, path: str) -> tuple[Route, dict[str, str]]:
+        for route in self._routes:
+            captured = route.match(path)
+            if captured is not None:
+                return route, captured
+        raise Refusal(404, "unknown_path", "nothing is served here; see /v1/stream and the other documented paths")
+
+    def _process_response(self, socket: ServerConnection, _request: Request, response: Response) -> None:
+        if isinstance(socket, _Socket) and socket.plan is not None:
+            for name, value in socket.plan.route.headers(socket.plan.request_id).items():
+                response.headers[name] = value
+
+    def _select_subprotocol(self, socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        route = socket.route if isinstance(socket, _Socket) else None
+        known = route.subprotocols if route is not None else ()
+        return next((name for name in offered if name.lower() in known), None)
+
+    # --- pages ---
+
+    def _ready_page(self) -> tuple[int, str, bytes]:
+        readiness = self._readiness()
+        reason = "draining" if self._draining else readiness.reason
+        ready = readiness.ready and not self._draining
+        return (200 if ready else 503), JSON, json.dumps({"ready": ready, "reason": reason}).encode()
+
+    def _metrics_page(self) -> tuple[int, str, bytes]:
+        return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics.exposition()
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    fields = Headers({**headers, "Content-Length": str(len(body)), "Connection": "close"})
+    return Response(status, http.HTTPStatus(status).phrase, fields, body)

@@ -1,0 +1,67 @@
+"""Every metric of a process, declared once: unit in the name, no label that names a call or a caller."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+LATENCY_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0)
+"""Bucket edges in seconds; the promise (3 s) and the alert (10 s) are edges of their own."""
+
+
+class Metrics:
+    """The metrics of one registry.
+
+    Args:
+        registry: Where they are registered; one per process, or per test.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.sessions = Gauge(
+            "trunkline_sessions", "Connections by protocol and state.", ("protocol", "state"), registry=registry
+        )
+        self.calls = Gauge("trunkline_calls", "Calls in progress, on all gateways of the log.", registry=registry)
+        self.admission = Counter(
+            "trunkline_admission_total", "Answers to calls that wanted in.", ("decision", "reason"), registry=registry
+        )
+        self.refusals = Counter(
+            "trunkline_refusals_total", "Requests answered with an HTTP error.", ("status", "code"), registry=registry
+        )
+        self.closes = Counter(
+            "trunkline_closes_total", "Connections that ended.", ("protocol", "reason"), registry=registry
+        )
+        self.audio_seconds = Counter(
+            "trunkline_audio_seconds_total", "Audio received, every side counted.", ("protocol",), registry=registry
+        )
+        self.finals = Counter("trunkline_finals_total", "Finals accepted.", ("model",), registry=registry)
+        self.final_latency = Histogram(
+            "trunkline_final_latency_seconds",
+            "From the arrival of the last spoken sample to the final's record.",
+            ("model",),
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.partial_latency = Histogram(
+            "trunkline_partial_latency_seconds",
+            "How far a partial is behind the audio received when it is delivered.",
+            ("model",),
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.superseded = Counter(
+            "trunkline_superseded_total", "Records of former owners that did not count.", registry=registry
+        )
+        self.final_gaps = Counter(
+            "trunkline_final_gap_total", "Finals whose number skipped one; must stay 0.", registry=registry
+        )
+        self.fenced = Counter("trunkline_slot_epoch_fenced_total", "Changes of a slot's owner.", registry=registry)
+        self.unreadable = Counter(
+            "trunkline_unreadable_records_total", "Log records this version cannot read.", registry=registry
+        )
+
+    def exposition(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)

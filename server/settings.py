@@ -1,0 +1,228 @@
+"""All settings of a process in one frozen model, read once: flags over environment over file over defaults."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from server.errors import BadSetting
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Listen(_Section):
+    """Where the gateway listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; without any key only callers of this machine are served, whatever it is."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """TCP port; 0 lets the system choose."""
+
+
+class Auth(_Section):
+    """Who may call."""
+
+    keys: dict[str, tuple[SecretStr, ...]] = {}
+    """Tenant to its API keys, for example keys.acme = ["secret"]; several keys of one tenant allow a change of key."""
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may connect, such as "https://app.example.com"; "*" allows all. A page of the gateway's
+    own host always may, and what is no browser sends no origin."""
+
+
+class Limits(_Section):
+    """What one caller may use up."""
+
+    max_calls: int = Field(default=1000, ge=1)
+    """Calls in progress, all tenants together; more are answered with 503 or close code 1013."""
+    max_calls_per_tenant: int = Field(default=1000, ge=1)
+    """Calls in progress of one tenant; more are answered with 429 or close code 1013."""
+    retry_after_s: float = Field(default=5.0, gt=0)
+    """What refused callers are told, in seconds."""
+    open_s: float = Field(default=10.0, gt=0)
+    """Time a connection has to finish its HTTP request, in seconds."""
+    start_s: float = Field(default=10.0, gt=0)
+    """Time an open WebSocket has to start its call, in seconds."""
+    idle_s: float = Field(default=300.0, gt=0)
+    """Silence on the wire after which a call counts as gone, in seconds; calls on hold may send nothing for minutes."""
+    closing_s: float = Field(default=30.0, gt=0)
+    """Time the last finals of a call may take after its end, in seconds."""
+    drain_s: float = Field(default=20.0, gt=0)
+    """Time calls have to finish when the process is asked to stop, in seconds."""
+    ping_s: float = Field(default=20.0, gt=0)
+    """Seconds between WebSocket pings, and seconds a peer has to answer one."""
+    message_bytes: int = Field(default=262_144, ge=1024)
+    """Longest message taken, in bytes; a longer one closes the connection with 1009."""
+    unsent_bytes: int = Field(default=1_048_576, ge=1024)
+    """Text that may wait for a slow reader, in bytes; a slower one is closed with 1008."""
+    speed: float = Field(default=1.25, ge=1)
+    """How many times faster than real time audio may come, once the catch-up allowance is used."""
+    catch_up_s: float = Field(default=60.0, gt=0)
+    """Seconds of audio that may come at once, after a reconnect for example."""
+    control_per_s: float = Field(default=20.0, gt=0)
+    """Control messages per second; ten seconds' worth may come at once."""
+    coalesce_ms: float = Field(default=40.0, ge=0)
+    """Audio gathered before it is written to the log, in milliseconds."""
+    ack_s: float = Field(default=0.5, gt=0)
+    """Seconds between acknowledgements."""
+    keep_ended_s: float = Field(default=900.0, ge=0)
+    """How long the finals of an ended call stay readable, in seconds."""
+
+
+class Twilio(_Section):
+    """Twilio Media Streams, /bridges/twilio."""
+
+    auth_token: SecretStr | None = None
+    """Signs Twilio's requests; with it every request must carry a valid X-Twilio-Signature, without it an API key."""
+    public_url: str | None = None
+    """The stream's address exactly as TwiML names it, such as "wss://stt.example.com/bridges/twilio"."""
+    tenant: str = "local"
+    """Whose calls signed requests are."""
+
+
+class Deepgram(_Section):
+    """The Deepgram-compatible endpoint, /v1/listen."""
+
+    idle_s: float = Field(default=10.0, gt=0)
+    """Seconds without audio or KeepAlive after which a connection is closed with 1011 NET-0001."""
+
+
+class Logs(_Section):
+    """What is logged, to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is written."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """One JSON object a line, or text; auto is text on a terminal."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="TRUNKLINE_", env_nested_delimiter="__", use_attribute_docstrings=True
+    )
+
+    listen: Listen = Listen()
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    twilio: Twilio = Twilio()
+    deepgram: Deepgram = Deepgram()
+    logs: Logs = Logs()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given and nothing else: ``load`` reads the environment."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def load(file: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        file: A TOML file, or None for none.
+        flags: Dotted names to values as text, such as ``{"listen.port": "8081"}``; they win over all else.
+
+    Returns:
+        The settings of this process.
+
+    Raises:
+        BadSetting: If the file cannot be read, or a setting is unknown or out of range.
+    """
+    try:
+        stored: dict[str, object] = {} if file is None else tomllib.loads(file.read_text(encoding="utf-8"))
+        given = _merged(_merged(stored, EnvSettingsSource(Settings)()), _nested(flags or {}))
+        return Settings.model_validate(given)
+    except OSError as problem:
+        raise BadSetting(f"settings file {file} cannot be read: {problem.strerror}") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BadSetting(f"settings file {file} is not TOML: {problem}") from problem
+    except (ValidationError, SettingsError) as problem:
+        raise BadSetting(_explained(problem)) from problem
+
+
+def default_file() -> str:
+    """Return the settings file that says the defaults: every line a comment, ready to be changed."""
+    lines = ["# Trunkline's settings, all at their defaults. Each can also be set in the environment:"]
+    lines += ["# TRUNKLINE_LISTEN__PORT=8081, or by a flag: --set listen.port=8081."]
+    for name, section in Settings.model_fields.items():
+        values = section.get_default()
+        if not isinstance(values, BaseModel):  # pragma: no cover - all settings lie in sections
+            continue
+        lines += ["", f"# {type(values).__doc__}", f"[{name}]"]
+        for key, item in type(values).model_fields.items():
+            lines += [f"# {line}" for line in (item.description or "").splitlines()]
+            lines.append(f"# {key} = {_toml(getattr(values, key))}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None:
+            return '""'
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{}"
+        case tuple():
+            return "[]"
+        case str():
+            return json.dumps(value)
+        case _:
+            return str(value)
+
+
+def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[name] = dict(below) | dict(value)  # pyright: ignore[reportUnknownArgumentType] - unvalidated
+        else:
+            merged[name] = value
+    return merged
+
+
+def _nested(flags: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    sections: dict[str, dict[str, object]] = {}
+    for dotted, text in flags.items():
+        section, _, key = dotted.partition(".")
+        if not key:
+            raise BadSetting(f"setting {dotted!r} must be named with its section, like listen.port")
+        sections.setdefault(section, {})[key] = _value(text)
+    return sections
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explained(problem: ValidationError | SettingsError) -> str:
+    if isinstance(problem, SettingsError):
+        return str(problem)
+    found = problem.errors(include_input=False, include_url=False)  # an input may be a key
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
