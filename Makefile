@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test coverage serve demo bench-accuracy bench-capacity lock clean
+.PHONY: help setup check lint types imports test coverage serve demo bench-accuracy bench-capacity lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,11 +22,17 @@ $(INSTALLED): requirements/dev.lock clients/python/pyproject.toml
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable clients/python
 	@touch $@
 
-check: setup ## Lint, formatting, types, import rules
+check: lint types imports ## Lint, formatting, types, import rules
+
+lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: setup
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+imports: setup
 	$(BIN)/lint-imports
 
 test: setup ## Run all tests
