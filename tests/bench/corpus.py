@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,22 @@ class Call:
         return " ".join(turn.text for turn in self.turns if turn.channel == channel)
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One side of a clip, and what is said on it."""
+
+    clip: Clip
+    channel: int
+    text: str
+    in_turns: bool
+    """Whether it is a side of a call, or a long file: speech with long pauses."""
+
+    @property
+    def key(self) -> str:
+        """A name that no other passage has."""
+        return f"{self.clip.path}#{self.channel}"
+
+
 def speech_folder() -> Path:
     """Where the folder is.
 
@@ -97,6 +114,20 @@ def read_calls(folder: Path) -> list[Call]:
         for clip in read_clips(folder)
         if clip.path in turns
     ]
+
+
+def read_passages(folder: Path, sources: Collection[str], language: str = "en") -> list[Passage]:
+    """Read every side of every clip of these sources that has a reference in this language."""
+    calls = {call.clip.path: call for call in read_calls(folder)}
+    passages: list[Passage] = []
+    for clip in read_clips(folder):
+        if clip.source not in sources or clip.language != language:
+            continue
+        if call := calls.get(clip.path):
+            passages += [Passage(clip, side, call.text(side), in_turns=True) for side in range(clip.channels)]
+        elif clip.text:
+            passages.append(Passage(clip, 0, clip.text, in_turns=False))
+    return passages
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
