@@ -38,8 +38,6 @@ log: FilteringBoundLogger = structlog.get_logger()
 Told = (
     Final | Progress | SpeechStarted | SpeechEnded | UtteranceEnded | Finalized | QualityChanged | CallClosed | Partial
 )
-    Final | Progress | SpeechStarted | SpeechEnded | UtteranceEnded | Finalized | QualityChanged | CallClosed | Partial
-)
 """What is of one call."""
 
 Listener = Callable[[Told], None]

@@ -23,7 +23,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import events, native
+from server import deepgram, events, native, twilio
 from server.admission import Admission, CountingAdmission
 from server.auth import Keyring, check_origin, is_loopback
 from server.connection import Connection, Services
@@ -123,6 +123,8 @@ class Gateway:
         keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
         self._routes = [
             native.route(keyring, limits, models),
+            deepgram.route(keyring, settings.deepgram.idle_s, tuple(models)),
+            *twilio.routes(keyring, settings.twilio, limits.idle_s),
             events.route(keyring, self.directory),
         ]
         self._pages: dict[str, Page] = {

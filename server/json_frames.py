@@ -1,0 +1,50 @@
+"""JSON frames of protocols that are not ours: read field by field, because anything may be missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+Fields = Mapping[str, object]
+
+
+def json_object(text: str) -> Fields | None:
+    """Return the object in a text frame, or None if there is none."""
+    try:
+        return _object(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def section(fields: Fields, name: str) -> Fields:
+    """Return an object inside an object; an empty one if it is missing."""
+    return _object(fields.get(name)) or {}
+
+
+def string(fields: Fields, name: str) -> str | None:
+    """Return a string, or None if it is missing or empty."""
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def strings(fields: Fields, longest: int) -> dict[str, str]:
+    """Return all that are strings, cut to a length."""
+    return {name: value[:longest] for name, value in fields.items() if isinstance(value, str)}
+
+
+def texts(fields: Fields, name: str) -> list[str]:
+    """Return the strings of a list; none if it is missing."""
+    value = fields.get(name)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
+
+
+def integer(value: object) -> int | None:
+    """Read a whole number that may travel as a string; None if it is none."""
+    try:
+        return int(value) if isinstance(value, str | int) else None
+    except ValueError:
+        return None
+
+
+def _object(value: object) -> Fields | None:
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType] - JSON

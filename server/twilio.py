@@ -1,0 +1,274 @@
+"""Twilio Media Streams, ``/bridges/twilio``: both kinds of stream, and the emitters that imitate them.
+
+Nothing is ever sent: an unidirectional stream has no use for it. Closing early would move a bidirectional call on to
+its next instruction, so the bridge hangs up first wherever nothing is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from server.auth import Keyring
+from server.dialect import Action, Audio, Close, Dialect, End, Event, Ill, Open, Opened, Trouble, Upgrade
+from server.errors import BadSetting, Refusal
+from server.native import CLOSE_CODES
+from server.routes import Caller, Route
+from server.settings import Twilio
+from streaming.call import SUPPORTED_RATES, AudioFormat, CallSpec, Encoding
+from streaming.errors import BadMessage
+from streaming.messages import check_call_id, language_of
+from streaming.records import CallClosed
+
+GAP_MS: Final = 20
+"""A media timestamp farther than this from where the audio before it ended means lost audio."""
+
+TRACKS: Final = ("inbound", "outbound")
+"""Tracks of a stream that does not say which it sends; one that stays silent costs nothing."""
+
+ENCODINGS: Final = {"audio/x-mulaw": Encoding.MULAW, "audio/x-alaw": Encoding.ALAW, "audio/x-l16": Encoding.L16}
+"""What ``mediaFormat.encoding`` may say; Twilio says the first."""
+
+_DIGESTS: Final = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
+
+
+def routes(keyring: Keyring, chosen: Twilio, idle_s: float) -> list[Route]:
+    """Serve Twilio's streams: signed ones where the auth token is known, else those that show a key.
+
+    Twilio drops the query of a stream's address, so a key goes into its path: ``/bridges/twilio/KEY``.
+
+    Args:
+        keyring: Knows the keys.
+        chosen: The settings.
+        idle_s: Silence on the wire after which a call counts as gone, in seconds.
+
+    Raises:
+        BadSetting: If the auth token is set and the public address is not.
+    """
+    if chosen.auth_token is None:
+        return [
+            Route("/bridges/twilio", keyring.identify, TwilioDialect, idle_s),
+            Route(
+                "/bridges/twilio/{key}",
+                lambda caller: keyring.tenant_of(caller.captured["key"], loopback=caller.loopback),
+                TwilioDialect,
+                idle_s,
+            ),
+        ]
+    if not chosen.public_url:
+        raise BadSetting("twilio.public_url is needed with twilio.auth_token: Twilio signs the address TwiML names")
+    identify = _signed(chosen.auth_token.get_secret_value(), chosen.public_url, chosen.tenant)
+    return [Route("/bridges/twilio", identify, TwilioDialect, idle_s)]
+
+
+def _signed(token: str, url: str, tenant: str) -> Callable[[Caller], str]:
+    def identify(caller: Caller) -> str:
+        algorithm = _algorithm(caller.headers.get("X-Twilio-Webhooks-Signature-Settings") or "")
+        shown = caller.headers.get("X-Twilio-Signature") or ""
+        if algorithm in _DIGESTS and hmac.compare_digest(shown.encode(), signature(token, url, algorithm).encode()):
+            return tenant
+        raise Refusal(
+            403,
+            "bad_signature",
+            "X-Twilio-Signature does not fit twilio.auth_token and twilio.public_url; compare both",
+        )
+
+    return identify
+
+
+def _algorithm(settings: str) -> str:
+    for part in settings.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() == "algorithm":
+            return value.strip()
+    return "HMAC_SHA1"
+
+
+def signature(token: str, url: str, algorithm: str = "HMAC_SHA1") -> str:
+    """Sign an address as Twilio does.
+
+    Args:
+        token: The account's auth token.
+        url: The address as TwiML names it.
+        algorithm: ``HMAC_SHA1`` or ``HMAC_SHA256``.
+    """
+    return base64.b64encode(hmac.new(token.encode(), url.encode(), _DIGESTS[algorithm]).digest()).decode()
+
+
+class TwilioDialect(Dialect):
+    """A media stream on one connection.
+
+    Args:
+        upgrade: The request behind the connection.
+    """
+
+    name = "twilio"
+
+    def __init__(self, upgrade: Upgrade) -> None:
+        self._upgrade = upgrade
+        self._channels: dict[str, int] = {}
+        self._rate = 8000
+        self._sample_bytes = 1
+        self._expected: dict[int, int] = {}  # where each track's next payload should begin, in samples
+        self._live = False
+        self._done = False
+        self._close = Close(1000)
+
+    def receive(self, message: str | bytes, now: float) -> list[Action]:
+        """Act on one frame."""
+        del now
+        if self._done:
+            return []
+        try:
+            return self._act(_parse(message))
+        except BadMessage as problem:
+            self._done = True
+            return [Close(1008, f"{problem.code}: {problem}"[:120])]
+
+    def deliver(self, event: Event, now: float) -> list[Action]:
+        """Act on what happened to the call: only its end matters to the bridge."""
+        del now
+        match event:
+            case Opened():
+                self._live = True
+            case CallClosed():
+                return [self._close]
+            case Trouble(ill=Ill.DRAINING) if self._live:
+                self._close = Close(CLOSE_CODES[Ill.DRAINING], Ill.DRAINING)
+                self._done = True
+                return [End(Ill.DRAINING)]
+            case Trouble(ill):
+                self._done = True
+                return [Close(CLOSE_CODES[ill], ill)]
+            case _:
+                pass
+        return []
+
+    def _act(self, message: Mapping[str, object]) -> list[Action]:
+        match message.get("event"):
+            case "media":
+                return self._media(_section(message, "media"))
+            case "start" if not self._live:
+                return [Open(self._start(message))]
+            case "stop":
+                self._done = True
+                return [End("hangup")] if self._live else [self._close]
+            case _:
+                return []
+
+    def _start(self, message: Mapping[str, object]) -> CallSpec:
+        start = _section(message, "start")
+        wishes = _strings(_section(start, "customParameters"))
+        audio = self._format(_section(start, "mediaFormat"), _tracks(start))
+        stream = _string(message, "streamSid") or _string(start, "streamSid") or self._upgrade.request_id
+        ids = {
+            "twilio.stream_sid": stream,
+            "twilio.call_sid": _string(start, "callSid"),
+            "twilio.account_sid": _string(start, "accountSid"),
+        }
+        labels = _list(wishes.pop("labels", ""))
+        language = wishes.pop("language", "")
+        return CallSpec(
+            call=check_call_id(wishes.pop("call", "") or stream),
+            tenant=self._upgrade.tenant,
+            audio=audio,
+            labels=labels if len(labels) == audio.channels else tuple(self._channels),
+            language=language_of(language) if language else None,
+            hotwords=_list(wishes.pop("hotwords", "")),
+            model=wishes.pop("model", "") or None,
+            endpoint_ms=_milliseconds(wishes.pop("endpoint_ms", "")),
+            utterance_end_ms=_milliseconds(wishes.pop("utterance_end_ms", "")),
+            metadata={**wishes, **{name: value for name, value in ids.items() if value}},
+        )
+
+    def _format(self, media: Mapping[str, object], tracks: tuple[str, ...]) -> AudioFormat:
+        encoding = ENCODINGS.get((_string(media, "encoding") or "audio/x-mulaw").lower())
+        if encoding is None:
+            raise BadMessage("unknown_encoding", f"mediaFormat.encoding must be one of {', '.join(ENCODINGS)}")
+        rate = _integer(media.get("sampleRate", 8000))
+        if rate not in SUPPORTED_RATES:
+            raise BadMessage("unknown_sample_rate", f"mediaFormat.sampleRate must be one of {SUPPORTED_RATES}")
+        self._channels = {track: number for number, track in enumerate(tracks)}
+        self._rate = rate
+        self._sample_bytes = encoding.sample_bytes
+        return AudioFormat(encoding, rate, len(tracks))
+
+    def _media(self, media: Mapping[str, object]) -> list[Action]:
+        if not self._live:
+            raise BadMessage("audio_before_start", "media came before start")
+        channel = self._channels.get(_string(media, "track") or TRACKS[0])
+        payload = media.get("payload")
+        if channel is None:
+            return []
+        try:
+            samples = binascii.a2b_base64(payload if isinstance(payload, str) else "?", strict_mode=True)
+        except (binascii.Error, ValueError) as problem:
+            raise BadMessage("bad_audio", "media.payload is not base64") from problem
+        if len(samples) % self._sample_bytes:
+            raise BadMessage("bad_audio", "media.payload does not hold whole samples")
+        if not samples:
+            return []
+        position = self._position(channel, media.get("timestamp"))
+        self._expected[channel] = position + len(samples) // self._sample_bytes
+        return [Audio(channel, position, samples)]
+
+    def _position(self, channel: int, timestamp: object) -> int:
+        """Return where a payload begins; timestamps are rounded, so only a real gap moves it off the track's end."""
+        expected = self._expected.get(channel)
+        if timestamp is None:
+            return expected or 0
+        stamped = _integer(timestamp) * self._rate // 1000
+        near = expected is not None and abs(stamped - expected) <= GAP_MS * self._rate // 1000
+        return expected if near and expected is not None else stamped
+
+
+def _parse(message: str | bytes) -> Mapping[str, object]:
+    try:
+        fields: object = json.loads(message) if isinstance(message, str) else None
+    except (ValueError, RecursionError) as problem:
+        raise BadMessage("bad_json", "the frame is not JSON") from problem
+    if not isinstance(fields, dict):
+        raise BadMessage("bad_message", "every frame must be a text frame with a JSON object")
+    return fields  # pyright: ignore[reportUnknownVariableType] - JSON; keys are strings
+
+
+def _section(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON
+
+
+def _string(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _strings(fields: Mapping[str, object]) -> dict[str, str]:
+    return {name: value[:500] for name, value in fields.items() if isinstance(value, str)}
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _tracks(start: Mapping[str, object]) -> tuple[str, ...]:
+    tracks = start.get("tracks")
+    named = [track for track in tracks if isinstance(track, str)] if isinstance(tracks, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
+    return tuple(dict.fromkeys(named)) or TRACKS
+
+
+def _integer(value: object) -> int:
+    """Read a number that may travel as a string."""
+    try:
+        return int(value) if isinstance(value, str | int) else -1
+    except ValueError:
+        return -1
+
+
+def _milliseconds(text: str) -> int | None:
+    number = _integer(text)
+    return number if number >= 0 else None
