@@ -32,7 +32,16 @@ SOURCES: Final = (
     "moonshine_alphanumeric",
     "an4_train",
 )
-SETTINGS: Final[Mapping[str, Value]] = {"beam_size": 1, "compute_type": "int8", "cpu_threads": 2, "temperature": 0}
+COMPUTE_TYPE: Final = "int8"
+CPU_THREADS: Final = 2
+BEAM_SIZE: Final = 1
+TEMPERATURE: Final = 0.0
+SETTINGS: Final[Mapping[str, Value]] = {
+    "compute_type": COMPUTE_TYPE,
+    "cpu_threads": CPU_THREADS,
+    "beam_size": BEAM_SIZE,
+    "temperature": TEMPERATURE,
+}
 
 
 class Transcriber(Protocol):
@@ -47,11 +56,11 @@ def whisper(folder: Path) -> Transcriber:
     """Load a CTranslate2 Whisper model and decode with it as its users do."""
     from faster_whisper import WhisperModel  # noqa: PLC0415 - a second to import, and scores can be had without it
 
-    model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=2)
+    model = WhisperModel(str(folder), device="cpu", compute_type=COMPUTE_TYPE, cpu_threads=CPU_THREADS)
 
     def transcribe(audio: Float32Array, *, vad_filter: bool) -> str:
         segments, _ = model.transcribe(  # pyright: ignore[reportUnknownMemberType] - one parameter is an untyped dict
-            audio, language="en", beam_size=1, temperature=0, vad_filter=vad_filter
+            audio, language="en", beam_size=BEAM_SIZE, temperature=TEMPERATURE, vad_filter=vad_filter
         )
         return " ".join(segment.text.strip() for segment in segments)
 
