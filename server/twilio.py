@@ -10,13 +10,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from server.auth import Keyring
 from server.dialect import Action, Audio, Close, Dialect, End, Event, Ill, Open, Opened, Trouble, Upgrade
 from server.errors import BadSetting, Refusal
+from server.json_frames import Fields, integer, json_object, section, string, strings, texts
 from server.native import CLOSE_CODES
 from server.routes import Caller, Route
 from server.settings import Twilio
@@ -149,10 +149,10 @@ class TwilioDialect(Dialect):
                 pass
         return []
 
-    def _act(self, message: Mapping[str, object]) -> list[Action]:
+    def _act(self, message: Fields) -> list[Action]:
         match message.get("event"):
             case "media":
-                return self._media(_section(message, "media"))
+                return self._media(section(message, "media"))
             case "start" if not self._live:
                 return [Open(self._start(message))]
             case "stop":
@@ -161,15 +161,15 @@ class TwilioDialect(Dialect):
             case _:
                 return []
 
-    def _start(self, message: Mapping[str, object]) -> CallSpec:
-        start = _section(message, "start")
-        wishes = _strings(_section(start, "customParameters"))
-        audio = self._format(_section(start, "mediaFormat"), _tracks(start))
-        stream = _string(message, "streamSid") or _string(start, "streamSid") or self._upgrade.request_id
+    def _start(self, message: Fields) -> CallSpec:
+        start = section(message, "start")
+        wishes = strings(section(start, "customParameters"), 500)
+        audio = self._format(section(start, "mediaFormat"), tuple(dict.fromkeys(texts(start, "tracks"))) or TRACKS)
+        stream = string(message, "streamSid") or string(start, "streamSid") or self._upgrade.request_id
         ids = {
             "twilio.stream_sid": stream,
-            "twilio.call_sid": _string(start, "callSid"),
-            "twilio.account_sid": _string(start, "accountSid"),
+            "twilio.call_sid": string(start, "callSid"),
+            "twilio.account_sid": string(start, "accountSid"),
         }
         labels = _list(wishes.pop("labels", ""))
         language = wishes.pop("language", "")
@@ -186,11 +186,11 @@ class TwilioDialect(Dialect):
             metadata={**wishes, **{name: value for name, value in ids.items() if value}},
         )
 
-    def _format(self, media: Mapping[str, object], tracks: tuple[str, ...]) -> AudioFormat:
-        encoding = ENCODINGS.get((_string(media, "encoding") or "audio/x-mulaw").lower())
+    def _format(self, media: Fields, tracks: tuple[str, ...]) -> AudioFormat:
+        encoding = ENCODINGS.get((string(media, "encoding") or "audio/x-mulaw").lower())
         if encoding is None:
             raise BadMessage("unknown_encoding", f"mediaFormat.encoding must be one of {', '.join(ENCODINGS)}")
-        rate = _integer(media.get("sampleRate", 8000))
+        rate = integer(media.get("sampleRate", 8000))
         if rate not in SUPPORTED_RATES:
             raise BadMessage("unknown_sample_rate", f"mediaFormat.sampleRate must be one of {SUPPORTED_RATES}")
         self._channels = {track: number for number, track in enumerate(tracks)}
@@ -198,10 +198,10 @@ class TwilioDialect(Dialect):
         self._sample_bytes = encoding.sample_bytes
         return AudioFormat(encoding, rate, len(tracks))
 
-    def _media(self, media: Mapping[str, object]) -> list[Action]:
+    def _media(self, media: Fields) -> list[Action]:
         if not self._live:
             raise BadMessage("audio_before_start", "media came before start")
-        channel = self._channels.get(_string(media, "track") or TRACKS[0])
+        channel = self._channels.get(string(media, "track") or TRACKS[0])
         payload = media.get("payload")
         if channel is None:
             return []
@@ -220,55 +220,27 @@ class TwilioDialect(Dialect):
     def _position(self, channel: int, timestamp: object) -> int:
         """Return where a payload begins; timestamps are rounded, so only a real gap moves it off the track's end."""
         expected = self._expected.get(channel)
-        if timestamp is None:
+        milliseconds = integer(timestamp)
+        if milliseconds is None:
             return expected or 0
-        stamped = _integer(timestamp) * self._rate // 1000
+        stamped = milliseconds * self._rate // 1000
         near = expected is not None and abs(stamped - expected) <= GAP_MS * self._rate // 1000
         return expected if near and expected is not None else stamped
 
 
-def _parse(message: str | bytes) -> Mapping[str, object]:
-    try:
-        fields: object = json.loads(message) if isinstance(message, str) else None
-    except (ValueError, RecursionError) as problem:
-        raise BadMessage("bad_json", "the frame is not JSON") from problem
-    if not isinstance(fields, dict):
-        raise BadMessage("bad_message", "every frame must be a text frame with a JSON object")
-    return fields  # pyright: ignore[reportUnknownVariableType] - JSON; keys are strings
-
-
-def _section(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType] - JSON
-
-
-def _string(fields: Mapping[str, object], name: str) -> str | None:
-    value = fields.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def _strings(fields: Mapping[str, object]) -> dict[str, str]:
-    return {name: value[:500] for name, value in fields.items() if isinstance(value, str)}
+def _parse(message: str | bytes) -> Fields:
+    if isinstance(message, bytes):
+        raise BadMessage("bad_message", "every frame must be a text frame")
+    fields = json_object(message)
+    if fields is None:
+        raise BadMessage("bad_json", "the frame is not a JSON object")
+    return fields
 
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _tracks(start: Mapping[str, object]) -> tuple[str, ...]:
-    tracks = start.get("tracks")
-    named = [track for track in tracks if isinstance(track, str)] if isinstance(tracks, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
-    return tuple(dict.fromkeys(named)) or TRACKS
-
-
-def _integer(value: object) -> int:
-    """Read a number that may travel as a string."""
-    try:
-        return int(value) if isinstance(value, str | int) else -1
-    except ValueError:
-        return -1
-
-
 def _milliseconds(text: str) -> int | None:
-    number = _integer(text)
-    return number if number >= 0 else None
+    number = integer(text)
+    return number if number is not None and number >= 0 else None

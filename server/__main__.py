@@ -1,0 +1,77 @@
+"""The command line: ``python -m server standalone`` and ``python -m server defaults``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import uvloop
+
+from server import logs
+from server.errors import BadSetting
+from server.settings import Settings, default_file, load
+
+BAD_SETTINGS = 2
+"""Exit code of a process that could not start because of how it was asked to."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        arguments: The command line without the program's name; the process's own if None.
+
+    Returns:
+        The exit code: 0 after a stop that was asked for, 2 for settings that cannot be used.
+    """
+    chosen = _parser().parse_args(arguments)
+    if chosen.command == "defaults":
+        sys.stdout.write(default_file())
+        return 0
+    try:
+        settings = load(chosen.settings, _flags(chosen))
+        logs.configure(settings.logs.level, settings.logs.format)
+        run: Callable[[Settings], Awaitable[int]] = importlib.import_module("server.standalone").run
+        return uvloop.run(_awaited(run(settings)))
+    except BadSetting as problem:
+        sys.stderr.write(f"trunkline: {problem}\n")
+        return BAD_SETTINGS
+
+
+async def _awaited(running: Awaitable[int]) -> int:
+    return await running
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m server", description="Streaming transcription of live calls.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("defaults", help="print the settings file with every default")
+    standalone = commands.add_parser("standalone", help="serve calls from this process and its devices, alone")
+    standalone.add_argument("--settings", type=Path, metavar="FILE", help="TOML file; see 'defaults'")
+    standalone.add_argument("--host", help="address to listen on")
+    standalone.add_argument("--port", help="TCP port to listen on")
+    standalone.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as limits.max_calls=50"
+    )
+    return parser
+
+
+def _flags(chosen: argparse.Namespace) -> dict[str, str]:
+    flags: dict[str, str] = {}
+    for given in chosen.set:
+        name, equals, value = str(given).partition("=")
+        if not equals:
+            raise BadSetting(f"--set {given}: write NAME=VALUE")
+        flags[name.strip()] = value.strip()
+    if chosen.host is not None:
+        flags["listen.host"] = str(chosen.host)
+    if chosen.port is not None:
+        flags["listen.port"] = str(chosen.port)
+    return flags
+
+
+if __name__ == "__main__":
+    sys.exit(main())
