@@ -1,0 +1,162 @@
+"""What a batch will cost: seconds as a straight line over its size, fitted while the device works.
+
+Every (model, bucket) has a line of its own, ``seconds = fixed + each * size``, by least squares over its last batches.
+Before it has any, a line measured earlier (the profile), the slowest line of the same model, or a guess stands in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Bucket", "CostModel", "Line"]
+
+Bucket = tuple[str, Hashable]
+"""A model's name, and what that model's engine wants kept apart."""
+
+HISTORY: Final = 50
+"""Batches a line is fitted to: few enough to follow a device that slows down, enough for a 95th percentile."""
+
+DRIFT_SHARE: Final = 0.3
+"""Relative error above which a prediction is called wrong."""
+
+DRIFT_S: Final = 30.0
+"""Seconds that predictions must have been wrong before it is called drift."""
+
+OVERHEAD_SHARE: Final = 0.25
+"""A batch is full enough once its fixed part is no more than this share of it: growing it further only adds delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Seconds of a batch over its size."""
+
+    fixed_s: float
+    """Seconds that any batch takes."""
+    each_s: float
+    """Seconds more per window."""
+
+    def at(self, size: int) -> float:
+        """Seconds a batch of ``size`` windows takes."""
+        return self.fixed_s + self.each_s * size
+
+    def scaled(self, factor: float) -> Line:
+        """The same shape, slower or faster."""
+        return Line(self.fixed_s * factor, self.each_s * factor)
+
+
+GUESS: Final = Line(0.06, 0.02)
+"""Of a device nothing is known about: between a small model on a processor core and a large one on a GPU."""
+
+
+class _Fit:
+    """One line and how far off it is."""
+
+    def __init__(self, start: Line) -> None:
+        self.line = start
+        self.margin_s = 0.0
+        self._start = start
+        self._seen: deque[tuple[int, float]] = deque(maxlen=HISTORY)
+
+    def observe(self, size: int, seconds: float) -> None:
+        self._seen.append((size, seconds))
+        self.line = self._least_squares()
+        residuals = sorted(seen - self.line.at(n) for n, seen in self._seen)
+        self.margin_s = max(0.0, residuals[math.ceil(0.95 * len(residuals)) - 1])
+
+    def _least_squares(self) -> Line:
+        count = len(self._seen)
+        mean_n = sum(n for n, _ in self._seen) / count
+        mean_s = sum(seconds for _, seconds in self._seen) / count
+        spread = sum((n - mean_n) ** 2 for n, _ in self._seen)
+        if spread == 0:  # one size says how fast the device is, not how its time grows: keep the shape known so far
+            return self._start.scaled(mean_s / self._start.at(round(mean_n)))
+        each_s = sum((n - mean_n) * (seconds - mean_s) for n, seconds in self._seen) / spread
+        fixed_s = mean_s - each_s * mean_n
+        if each_s < 0:
+            return Line(mean_s, 0.0)
+        if fixed_s < 0:
+            return Line(0.0, mean_s / mean_n)
+        return Line(fixed_s, each_s)
+
+
+class CostModel:
+    """Predicts how long batches take.
+
+    Args:
+        profile: Lines measured earlier, by model and ``str`` of the bucket; drift is judged against them.
+    """
+
+    def __init__(self, profile: Mapping[tuple[str, str], Line] | None = None) -> None:
+        self._profile = dict(profile or {})
+        self._fits: dict[Bucket, _Fit] = {}
+        self._off: tuple[float, float] | None = None  # when the predictions that are wrong began, and the last one
+
+    def line(self, bucket: Bucket) -> Line:
+        """The line in force for a bucket."""
+        fit = self._fits.get(bucket)
+        return fit.line if fit else self._start(bucket)
+
+    def predict(self, bucket: Bucket, size: int) -> float:
+        """Seconds a batch is expected to take."""
+        return self.line(bucket).at(size)
+
+    def margin(self, bucket: Bucket) -> float:
+        """Seconds by which 95 % of the last batches did not exceed the prediction; 0 before there are any."""
+        fit = self._fits.get(bucket)
+        return fit.margin_s if fit else 0.0
+
+    def largest_within(self, bucket: Bucket, seconds: float) -> int | None:
+        """The largest batch expected to be done in time.
+
+        Args:
+            bucket: Where the batch would come from.
+            seconds: That are left.
+
+        Returns:
+            The size, 0 if not even one window can be done, or None if no size is too large.
+        """
+        line = self.line(bucket)
+        left_s = seconds - self.margin(bucket)
+        if line.at(1) > left_s:
+            return 0
+        return math.floor((left_s - line.fixed_s) / line.each_s + 1e-9) if line.each_s > 0 else None
+
+    def full_enough(self, bucket: Bucket) -> int | None:
+        """The size from which a larger batch gains little for each window, or None if every larger one gains."""
+        line = self.line(bucket)
+        if line.each_s == 0:
+            return None
+        return max(1, math.ceil(line.fixed_s * (1 - OVERHEAD_SHARE) / (OVERHEAD_SHARE * line.each_s) - 1e-9))
+
+    def observe(self, bucket: Bucket, size: int, seconds: float, now: float) -> None:
+        """Learn from a finished batch.
+
+        Args:
+            bucket: Where it came from.
+            size: Windows in it; at least 1.
+            seconds: It took.
+            now: Monotonic seconds.
+        """
+        known = self._profile.get((bucket[0], str(bucket[1])))
+        expected_s = (known or self.line(bucket)).at(size)
+        if abs(seconds - expected_s) <= DRIFT_SHARE * expected_s:
+            self._off = None
+        else:
+            self._off = (self._off[0] if self._off else now, now)
+        self._fits.setdefault(bucket, _Fit(self._start(bucket))).observe(size, seconds)
+
+    @property
+    def drifting(self) -> bool:
+        """Whether no prediction has been right for ``DRIFT_S`` seconds: the device is not what it was."""
+        return self._off is not None and self._off[1] - self._off[0] >= DRIFT_S
+
+    def _start(self, bucket: Bucket) -> Line:
+        known = self._profile.get((bucket[0], str(bucket[1])))
+        if known:
+            return known
+        same_model = [fit.line for (model, _), fit in self._fits.items() if model == bucket[0]]
+        return max(same_model, key=lambda line: line.at(1), default=GUESS)

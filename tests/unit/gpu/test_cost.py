@@ -1,0 +1,139 @@
+"""The cost model: what it learns, how careful it is, when it distrusts itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu.cost import DRIFT_S, CostModel, Line
+
+SMALL = ("tiny", 300)
+LARGE = ("tiny", 600)
+
+
+def taught(line: Line, sizes: range = range(1, 9)) -> CostModel:
+    costs = CostModel()
+    for size in sizes:
+        costs.observe(SMALL, size, line.at(size), now=0.0)
+    return costs
+
+
+def test_a_device_nobody_knows_is_given_a_sane_guess() -> None:
+    """The first batch is formed before anything was measured."""
+    costs = CostModel()
+
+    assert 0 < costs.predict(SMALL, 1) < costs.predict(SMALL, 8) < 1
+    assert costs.margin(SMALL) == 0
+
+
+def test_batches_of_different_sizes_reveal_the_line() -> None:
+    """Least squares on exact data gives the line back."""
+    costs = taught(Line(0.15, 0.06))
+
+    assert costs.line(SMALL).fixed_s == pytest.approx(0.15)
+    assert costs.line(SMALL).each_s == pytest.approx(0.06)
+    assert costs.margin(SMALL) == pytest.approx(0, abs=1e-9)
+
+
+def test_batches_of_one_size_scale_the_guess() -> None:
+    """A device that only ever saw single windows still expects more of them to take longer."""
+    costs = CostModel()
+    for _ in range(5):
+        costs.observe(SMALL, 1, 0.8, now=0.0)
+
+    assert costs.predict(SMALL, 1) == pytest.approx(0.8)
+    assert costs.predict(SMALL, 8) == pytest.approx(0.8 * CostModel().predict(SMALL, 8) / CostModel().predict(SMALL, 1))
+
+
+def test_time_never_falls_with_size() -> None:
+    """Noise can make a larger batch look faster; acting on it would fill batches without limit for the wrong reason."""
+    costs = CostModel()
+    costs.observe(SMALL, 1, 0.5, now=0.0)
+    costs.observe(SMALL, 3, 0.3, now=0.0)
+
+    assert costs.line(SMALL) == Line(0.4, 0.0)
+    assert costs.largest_within(SMALL, 1.0) is None
+    assert costs.full_enough(SMALL) is None
+
+
+def test_a_batch_of_nothing_costs_nothing_at_least() -> None:
+    """A negative fixed part would promise single windows for free."""
+    costs = CostModel()
+    costs.observe(SMALL, 1, 0.1, now=0.0)
+    costs.observe(SMALL, 3, 0.9, now=0.0)
+
+    assert costs.line(SMALL) == Line(0.0, 0.25)
+    assert costs.full_enough(SMALL) == 1
+
+
+def test_an_unknown_bucket_is_as_slow_as_the_slowest_known_one_of_its_model() -> None:
+    """Better too careful with the first batch than late."""
+    costs = taught(Line(0.5, 0.1))
+
+    assert costs.predict(LARGE, 4) == pytest.approx(0.9)
+    assert costs.predict(("base", 300), 4) == CostModel().predict(SMALL, 4)
+
+
+def test_a_profile_stands_in_until_there_is_data() -> None:
+    """What a bench measured on this kind of device is better than a guess."""
+    costs = CostModel({("tiny", "300"): Line(1.0, 0.5)})
+
+    assert costs.predict(SMALL, 2) == 2.0
+    assert costs.predict(LARGE, 2) < 1.0
+
+
+def test_the_margin_covers_all_but_the_worst_twentieth() -> None:
+    """Deadlines are kept by the slow batches too, but not by the one that waited for a page fault."""
+    costs = CostModel()
+    for number in range(40):
+        costs.observe(SMALL, 2, 3.0 if number == 20 else 0.2 if number % 2 else 0.3, now=0.0)
+
+    assert 0 <= costs.margin(SMALL) < 0.3
+    assert costs.predict(SMALL, 2) + costs.margin(SMALL) >= 0.3
+
+
+def test_only_the_last_fifty_batches_count() -> None:
+    """A device that became slow is slow now."""
+    costs = taught(Line(0.1, 0.1))
+    for size in [1, 2] * 25:
+        costs.observe(SMALL, size, Line(1.0, 0.2).at(size), now=0.0)
+
+    assert costs.predict(SMALL, 10) == pytest.approx(3.0)
+
+
+@given(st.floats(0, 2), st.floats(0.001, 1), st.floats(0, 10))
+def test_the_largest_batch_is_the_last_that_fits(fixed_s: float, each_s: float, left_s: float) -> None:
+    """Neither late by one window nor smaller than need be."""
+    costs = CostModel({("tiny", "300"): Line(fixed_s, each_s)})
+    size = costs.largest_within(SMALL, left_s)
+
+    assert size is not None
+    assert size == 0 or costs.predict(SMALL, size) <= left_s + 1e-6
+    assert costs.predict(SMALL, size + 1) > left_s - 1e-6
+
+
+def test_a_batch_is_full_enough_when_its_fixed_part_hardly_counts() -> None:
+    """Past three quarters of real work, more company is mostly more delay."""
+    assert taught(Line(0.15, 0.05)).full_enough(SMALL) == 9
+
+
+def test_drift_is_thirty_seconds_of_wrong_predictions() -> None:
+    """One slow batch is an accident; half a minute of them is a device that is too hot."""
+    costs = CostModel({("tiny", "300"): Line(0.1, 0.1)})
+    costs.observe(SMALL, 1, 0.4, now=0.0)
+    assert not costs.drifting
+    costs.observe(SMALL, 1, 0.4, now=DRIFT_S - 1)
+    assert not costs.drifting
+    costs.observe(SMALL, 1, 0.4, now=DRIFT_S)
+    assert costs.drifting
+
+
+def test_one_right_prediction_ends_the_drift() -> None:
+    """The flag says what is so now."""
+    costs = CostModel({("tiny", "300"): Line(0.1, 0.1)})
+    costs.observe(SMALL, 1, 0.4, now=0.0)
+    costs.observe(SMALL, 1, 0.4, now=DRIFT_S)
+    costs.observe(SMALL, 1, 0.2, now=DRIFT_S + 1)
+
+    assert not costs.drifting
