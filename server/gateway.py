@@ -10,7 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -28,7 +28,7 @@ from server.admission import Admission, CountingAdmission
 from server.auth import Keyring, check_origin, is_loopback
 from server.connection import Connection, Services
 from server.delivery import Delivery
-from server.dialect import Dialect, Upgrade
+from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
 from server.errors import BadSetting, Refusal
 from server.health import ReadinessProbe, always_ready
@@ -134,6 +134,7 @@ class Gateway:
             **(pages or {}),
         }
         self._connections: set[Connection] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._draining = False
 
@@ -145,7 +146,9 @@ class Gateway:
         """
         async with self.serving() as port:
             log.info("gateway.listening", host=self._settings.listen.host, port=port)
-            await stop.wait()
+            stopping = asyncio.create_task(stop.wait(), name="gateway-stop")
+            await asyncio.wait({stopping, *self._background}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
             log.info("gateway.draining", connections=len(self._connections))
 
     @asynccontextmanager
@@ -156,20 +159,23 @@ class Gateway:
             BadSetting: If the address cannot be listened on.
         """
         server = await self._listen()
+        background = asyncio.create_task(self._work(), name="gateway-background")
+        self._background.add(background)
+        try:
+            yield next(iter(server.sockets)).getsockname()[1]
+            await self._drain()
+        finally:
+            server.close(code=1012, reason=Ill.DRAINING)
+            await server.wait_closed()
+            background.cancel()
+            with suppress(asyncio.CancelledError):
+                await background  # raises what made it end by itself
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(self.directory.run(), name="directory"),
-                tasks.create_task(self.delivery.run(), name="delivery"),
-                tasks.create_task(self._pulse(), name="pulse"),
-            ]
-            try:
-                yield next(iter(server.sockets)).getsockname()[1]
-                await self._drain()
-            finally:
-                server.close(code=1012, reason="draining")
-                await server.wait_closed()
-                for task in background:
-                    task.cancel()
+            tasks.create_task(self.directory.run(), name="directory")
+            tasks.create_task(self.delivery.run(), name="delivery")
+            tasks.create_task(self._pulse(), name="pulse")
 
     async def _listen(self) -> Server:
         listen, limits = self._settings.listen, self._settings.limits
