@@ -163,13 +163,26 @@ class Gateway:
         self._background.add(background)
         try:
             yield next(iter(server.sockets)).getsockname()[1]
-            await self._drain()
+            await self.drain()
         finally:
             server.close(code=1012, reason=Ill.DRAINING)
             await server.wait_closed()
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background  # raises what made it end by itself
+
+    async def drain(self) -> None:
+        """Take no more calls and let those in progress finish, within the limit."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout(self._settings.limits.drain_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                log.warning("gateway.drain_cut_short", connections=len(self._connections))
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -211,18 +224,6 @@ class Gateway:
                 connection.pulse(now)
             self.delivery.prune(now)
             self._metrics.calls.set(self.directory.live)
-
-    async def _drain(self) -> None:
-        self._draining = True
-        for connection in list(self._connections):
-            connection.drain()
-        if self._connections:
-            self._empty.clear()
-            try:
-                async with asyncio.timeout(self._settings.limits.drain_s):
-                    await self._empty.wait()
-            except TimeoutError:
-                log.warning("gateway.drain_cut_short", connections=len(self._connections))
 
     async def _serve(self, socket: ServerConnection) -> None:
         if not isinstance(socket, _Socket) or socket.plan is None:  # pragma: no cover - set before every upgrade

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from server.gateway import Gateway
 from server.health import ReadinessProbe, always_ready
@@ -79,5 +80,9 @@ async def hear(socket: ClientConnection, *types: str) -> dict[str, object]:
 
 
 async def hear_all(socket: ClientConnection) -> list[dict[str, object]]:
-    """Return every message until the close."""
-    return [json.loads(message) async for message in socket]
+    """Return every message until the close, whatever its code."""
+    messages: list[dict[str, object]] = []
+    with suppress(ConnectionClosed):
+        while True:
+            messages.append(json.loads(await socket.recv()))
+    return messages
