@@ -21,7 +21,7 @@ from server.errors import BadSetting
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class Listen(_Section):
@@ -113,7 +113,12 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TRUNKLINE_", env_nested_delimiter="__", use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        env_prefix="TRUNKLINE_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     listen: Listen = Listen()
@@ -215,6 +220,8 @@ def _nested(flags: Mapping[str, str]) -> dict[str, dict[str, object]]:
 
 
 def _value(text: str) -> object:
+    if not text.startswith(("[", "{", '"')):
+        return text  # a key may be all digits; fields that are numbers read them from text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
