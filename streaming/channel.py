@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, assert_never
 
 import numpy as np
 
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
-from streaming.ear import Ear
+from streaming.ear import HOP, Ear
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.endpoint import (
     FRAME_MS,
@@ -213,9 +213,12 @@ class Channel:
                 return self._stop(since, EndReason.ENDPOINT, now)
             case None:
                 return self._cut_if_long(now)
+            case _:
+                assert_never(boundary)
 
     def _begin(self, at: int) -> list[Effect]:
-        start = max(self._spoken_for, self._scribe.done_to, at - _samples(self._settings.windows.pre_roll_s))
+        pre_roll = _samples(self._settings.windows.pre_roll_s)
+        start = max(self._spoken_for, self._scribe.done_to, _whole_frames(at - pre_roll))
         self._open(Utterance(start, self._settings.windows))
         return [Publish(self._scribe.speech_started(at))]
 
@@ -249,7 +252,7 @@ class Channel:
             return []
         ending, effects = self._begin_ending(self._utterance, cut, cut, now)
         self._owe(ending, EndReason.CUT)
-        self._open(self._utterance.continued_from(cut))
+        self._open(self._utterance.continued_from(ending.stretch.end))
         return effects
 
     def _owe(self, ending: _Ending, reason: EndReason) -> None:
@@ -267,12 +270,14 @@ class Channel:
 
     def _is_speech(self, utterance: Utterance, end: int) -> bool:
         """Whether the utterance holds enough speech to decode; none where it all lies before a cut."""
-        return end > utterance.start and self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
+        if self._reachable(end) <= utterance.start:
+            return False
+        return self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
 
     # --- windows ---------------------------------------------------------------------------------------------------
 
     def _want_partial(self, now: float) -> list[Effect]:
-        utterance, end = self._utterance, min(self._endpointer.scored, self.ear.samples)
+        utterance, end = self._utterance, self._reachable(self._endpointer.scored)
         if utterance is None or not (self._spec.interim and self._is_speech(utterance, end)):
             return []
         if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, self.cadence_s):
@@ -285,11 +290,15 @@ class Channel:
     def _begin_ending(
         self, utterance: Utterance, speech_end: int, end: int, now: float
     ) -> tuple[_Ending, list[Effect]]:
-        end = min(end, self.ear.samples)
+        end = self._reachable(end)
         utterance.decoded_to = end
         window = self._window(utterance.start, end, Kind.FINAL)
         ending = _Ending(Stretch(utterance.start, end, speech_end), self._next_request(), window)
         return ending, [self._decode(ending.request, window, now)]
+
+    def _reachable(self, end: int) -> int:
+        """How far towards ``end`` a window can reach."""
+        return _whole_frames(min(end, self.ear.ready))
 
     def _window(self, start: int, end: int, kind: Kind) -> Window:
         recent = start - self._scribe.done_to < _samples(self._settings.context_s)
@@ -314,8 +323,7 @@ class Channel:
     # --- text ------------------------------------------------------------------------------------------------------
 
     def _show(self, hypothesis: Hypothesis, end: int) -> list[Effect]:
-        if self._utterance is None:
-            return []
+        assert self._utterance is not None  # it takes its partial and its guess along when it ends
         self._newest = hypothesis
         show = self._spec.interim and not self._owed
         return [Publish(partial) for partial in self._scribe.partial(hypothesis, self._utterance.start, end, show=show)]
@@ -334,7 +342,7 @@ class Channel:
         effects += self._conclude(now)
         if self._utterance is None and not self._owed:
             scored = self._endpointer.scored
-            quiet_to = scored - _samples(self._settings.windows.pre_roll_s + 0.1)
+            quiet_to = _whole_frames(scored - _samples(self._settings.windows.pre_roll_s + 0.1))
             effects += [Publish(record) for record in self._scribe.silence(quiet_to, scored)]
         return effects
 
@@ -371,6 +379,11 @@ def _until(hypothesis: Hypothesis, stretch: Stretch) -> Hypothesis:
     """Leave out words behind the stretch: the next final says them."""
     length_s = (stretch.end - stretch.start) / SAMPLE_RATE
     return replace(hypothesis, words=tuple(word for word in hypothesis.words if word.start < length_s))
+
+
+def _whole_frames(samples: int) -> int:
+    """Round down to where a feature frame begins, so that windows abut and words are timed from their first frame."""
+    return samples // HOP * HOP
 
 
 def _samples(seconds: float) -> int:

@@ -43,6 +43,16 @@ class Ear:
         """Samples at 16 kHz heard so far."""
         return self._features.samples
 
+    @property
+    def ready(self) -> int:
+        """Samples at 16 kHz that windows can be made of: the last features wait for the audio behind them."""
+        return min(self.samples, self._features.available_frames * HOP)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held for audio and features."""
+        return self._features.memory_bytes + self._unframed.nbytes
+
     def hear(self, samples: Float32Array, position: int) -> Float32Array:
         """Take the next chunk.
 
@@ -73,18 +83,16 @@ class Ear:
         return np.concatenate([frames, last[None]])
 
     def window(self, start: int, end: int) -> Float32Array:
-        """Return the features between two positions.
+        """Return the features between two positions; windows that abut share no frame and leave none out.
 
         Args:
             start: First sample at 16 kHz.
-            end: Sample at 16 kHz to stop before; what is not available yet is left out.
+            end: Sample at 16 kHz to stop before, at most ``ready``.
 
         Returns:
             log10 mel power, float32, shape ``(n_mels, n_frames)``.
         """
-        first = start // HOP
-        stop = max(first, min(-(-end // HOP), self._features.available_frames))
-        return self._features.frames(first, stop)
+        return self._features.frames(start // HOP, end // HOP)
 
     def release(self, before: int) -> None:
         """Drop audio before this sample at 16 kHz."""
