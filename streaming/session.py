@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 from streaming.audio import decode, deinterleave
 from streaming.call import SAMPLE_RATE, CallSpec
@@ -22,6 +22,8 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    Dtmf,
+    DtmfReceived,
     Finalized,
     FinalizeRequested,
     QualityChanged,
@@ -73,7 +75,7 @@ class Served:
     reason: str
 
 
-Event = AudioChunk | FinalizeRequested | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
+Event = AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
 
 
 class State(StrEnum):
@@ -93,6 +95,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.OPEN: {
         AudioChunk: State.OPEN,
         FinalizeRequested: State.OPEN,
+        DtmfReceived: State.OPEN,
         CallEnded: State.ENDING,
         **dict.fromkeys(_ANSWERS, State.OPEN),
     },
@@ -147,6 +150,11 @@ class Session:
         self._finalizing: dict[str, _Finalizing] = {}  # by a key of ours: callers may use a marker twice
         self._keys = itertools.count()
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held for audio and features; bounded by the longest utterance, not by the length of the call."""
+        return sum(channel.ear.memory_bytes for channel in self._channels)
+
     def handle(self, event: Event, *, now: float) -> list[Effect]:
         """Take an event.
 
@@ -185,6 +193,8 @@ class Session:
                 return self._channels[channel].fail(request, now)
             case FinalizeRequested():
                 return self._finalize(event, now)
+            case DtmfReceived(_, channel, digit):
+                return [self._dtmf(channel, digit)]
             case CallEnded(_, reason):
                 self._reason = reason
                 return [effect for side in self._channels for effect in side.end(now)]
@@ -197,6 +207,8 @@ class Session:
                 if self.state is State.CLOSED:
                     return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
+            case _:
+                assert_never(event)
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
         samples = decode(chunk.payload, self.spec.audio.encoding)
@@ -219,6 +231,12 @@ class Session:
         key = str(next(self._keys))
         self._finalizing[key] = _Finalizing(request, set(asked))
         return [effect for channel in asked for effect in self._channels[channel].finalize(key, now)]
+
+    def _dtmf(self, channel: int, digit: str) -> Effect:
+        if channel >= len(self._channels):
+            raise BadMessage("unknown_channel", f"DTMF on channel {channel}; the call has {len(self._channels)}")
+        at = self._channels[channel].ear.clock.position / self.spec.audio.rate
+        return Publish(Dtmf(self._epoch, self.spec.call, channel, digit, at))
 
     def _gathered(self, effects: list[Effect]) -> list[Effect]:
         """Answer each request once, when all channels it was for have done it."""
