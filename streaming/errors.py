@@ -4,7 +4,12 @@ TrunklineError
 ├── BadAudio          the caller sent audio that cannot be what it was declared to be
 ├── BadMessage        the caller sent a message this protocol does not have
 ├── BadRecord         a log record that this version cannot read
-└── InvalidTransition a session was told something its state does not allow (a fault of ours)
+├── InvalidTransition a session was told something its state does not allow (a fault of ours)
+└── LogError          the log did not do what was asked of it
+    ├── LogUnavailable    nobody answers, for now; trying again later may help
+    ├── LogRefused        the log's service does not let us: credentials or rights
+    ├── LogMisconfigured  settings and service do not fit each other
+    └── RecordTooLarge    one record is larger than the log takes; the next may go through
 """
 
 from __future__ import annotations
@@ -47,3 +52,23 @@ class InvalidTransition(TrunklineError):
         super().__init__(f"a session that is {state} cannot take {event}")
         self.state = state
         self.event = event
+
+
+class LogError(TrunklineError):
+    """The log did not do what was asked; the message says what, where, and what to do about it."""
+
+
+class LogUnavailable(LogError):
+    """Nobody answers, for now. Whether a record that was on its way got there is not known."""
+
+
+class LogRefused(LogError):
+    """The log's service does not let us in, or not do this: credentials or rights are wrong."""
+
+
+class LogMisconfigured(LogError):
+    """Settings and service do not fit each other; nothing changes until one of them does."""
+
+
+class RecordTooLarge(LogError):
+    """A record is larger than the log takes; it was not appended, and those after it are not affected."""

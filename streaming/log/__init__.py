@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Topic(StrEnum):
-    """The log's topics; each has the same slots."""
+    """The log's topics; each has the same slots, but for those of ``ONE_SLOT``."""
 
     AUDIO = "audio"
     """Calls' audio and control, in the call's own codec; kept for minutes."""
@@ -24,6 +24,12 @@ class Topic(StrEnum):
     """Text that may still change; best effort, kept for seconds."""
     CALLS = "calls"
     """Which slot a call lives in, in slot 0; newest record of a call wins."""
+    CONTROL = "control"
+    """Who owns which slot, in slot 0: claims, heartbeats, the coordinator's lease."""
+
+
+ONE_SLOT: Final = frozenset({Topic.CALLS, Topic.CONTROL})
+"""Topics whose records are all in slot 0, so that they have one order."""
 
 
 @dataclass(frozen=True, slots=True)

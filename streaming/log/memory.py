@@ -11,7 +11,13 @@ from typing import Final
 
 from streaming.log import Entry, Topic
 
-KEEP_S: Final[Mapping[Topic, float]] = {Topic.AUDIO: 60.0, Topic.OUT: 900.0, Topic.PARTIALS: 5.0, Topic.CALLS: 86_400.0}
+KEEP_S: Final[Mapping[Topic, float]] = {
+    Topic.AUDIO: 60.0,
+    Topic.OUT: 900.0,
+    Topic.PARTIALS: 5.0,
+    Topic.CALLS: 86_400.0,
+    Topic.CONTROL: 86_400.0,
+}
 """Seconds a record is kept: nobody replays audio after a crash of this process, so it goes first."""
 
 READ_ENTRIES: Final = 512

@@ -1,0 +1,275 @@
+"""The log in Kafka, for several machines: a slot is a partition, and Kafka does what Kafka does.
+
+Ordering, replication, retention and retries are Kafka's. What is added here: topics that fit (created, or checked), the
+interface of ``streaming.log``, and errors that say what to do. Needs the extra ``kafka``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from streaming.log import Entry, Topic
+from streaming.log.kafka_client import (
+    MAX_RECORD_BYTES,
+    admin_library,
+    connection,
+    library,
+    translating,
+)
+from streaming.log.kafka_settings import KafkaSecurity, KafkaSettings
+from streaming.log.kafka_topics import see_to_topics
+from streaming.log.kafka_types import Admin, Consumer, Found, Partition, Producer
+from streaming.log.kafka_writer import Writer
+
+__all__ = ["KafkaLog", "KafkaReader", "KafkaSecurity", "KafkaSettings"]
+
+READ_ENTRIES: Final = 512
+"""Entries one ``next`` returns at most, so that a reader far behind does not hold the event loop."""
+
+FETCH_WAIT_MS: Final = 100
+"""How long a broker holds a fetch that finds nothing. Records end it at once; a new assignment waits for it."""
+
+FETCH_BYTES: Final = 8 << 20
+"""Most bytes of one answer, for a reader that catches up."""
+
+BATCH_BYTES: Final = 256 << 10
+"""Room for a slot's records that wait for the batch before them: 16 s of a call with two sides in G.711."""
+
+
+class KafkaLog:
+    """A ``Log`` in a Kafka cluster; made by ``connect``."""
+
+    def __init__(self, settings: KafkaSettings, common: Mapping[str, object]) -> None:
+        self._settings = settings
+        self._common = {**common, "request_timeout_ms": round(settings.request_timeout_s * 1000)}
+        lasting = [settings.topic(topic) for topic in Topic if topic is not Topic.PARTIALS]
+        patience_s = settings.request_timeout_s
+        self._lasting = Writer(self._producer, lasting, idempotent=True, patience_s=patience_s)
+        # Partials have a producer of their own: they neither wait for finals nor make finals wait.
+        passing = [settings.topic(Topic.PARTIALS)]
+        self._passing = Writer(self._hasty_producer, passing, idempotent=False, patience_s=patience_s)
+        self._ends: Consumer = library().AIOKafkaConsumer(**self._common)
+        self._admin: Admin = admin_library().AIOKafkaAdminClient(**self._common)
+        self._readers: set[KafkaReader] = set()
+
+    @classmethod
+    async def connect(cls, settings: KafkaSettings) -> KafkaLog:
+        """Connect to a cluster, and see that its topics are there and fit.
+
+        Raises:
+            LogMisconfigured: If aiokafka is not installed, a certificate cannot be used, or topics do not fit.
+            LogRefused: If the cluster does not let us.
+            LogUnavailable: If no broker answers.
+        """
+        common = await asyncio.to_thread(connection, settings.bootstrap, settings.security)
+        log = cls(settings, common)
+        try:
+            await log._start()
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    @property
+    def slots(self) -> int:
+        """Number of slots of every topic, but for those of ``ONE_SLOT``."""
+        return self._settings.slots
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the broker drops what a retry would double; without that, readers may see a record twice."""
+        return self._lasting.idempotent
+
+    def waiting_s(self) -> float:
+        """Return for how long, in seconds, the oldest record has been waiting to become durable; 0 if none does.
+
+        Records are not lost while they wait, but callers should be told when this passes a second or two.
+        """
+        return self._lasting.waiting_s()
+
+    async def append(self, topic: Topic, slot: int, key: str, value: bytes) -> asyncio.Future[int]:
+        """Hand a record over; see ``Log.append``.
+
+        A future that fails says that the record may or may not be in the log, and that records appended to the slot
+        after it failed come after whatever was written.
+
+        Raises:
+            IndexError: If the topic has no such slot.
+            LogUnavailable: If the buffer was full for ``request_timeout_s``; the record was not appended.
+            RecordTooLarge: If the record is larger than ``MAX_RECORD_BYTES``.
+        """
+        self._check(topic, slot)
+        writer = self._passing if topic is Topic.PARTIALS else self._lasting
+        return await writer.append(self._settings.topic(topic), slot, key.encode() or None, value)
+
+    def reader(self, topic: Topic) -> KafkaReader:
+        """Open a reader with no slot assigned."""
+        consumer = library().AIOKafkaConsumer(
+            **self._common,
+            auto_offset_reset="earliest",  # what is no longer kept: go on with the oldest that is
+            enable_auto_commit=False,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+        )
+        reader = KafkaReader(consumer, topic, self._settings)
+        self._readers.add(reader)
+        return reader
+
+    async def end_offset(self, topic: Topic, slot: int) -> int:
+        """Return the offset the next record will get.
+
+        Raises:
+            IndexError: If the topic has no such slot.
+            LogUnavailable: If no broker answers.
+        """
+        self._check(topic, slot)
+        place = library().TopicPartition(self._settings.topic(topic), slot)
+        with translating(f"asking for the end of {place.topic}/{slot}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return (await self._ends.end_offsets([place]))[place]
+
+    async def trim(self, topic: Topic, slot: int, before: int) -> None:
+        """Let go of records older than offset ``before``, where the broker lets us; else retention does it."""
+        self._check(topic, slot)
+        place = library().TopicPartition(self._settings.topic(topic), slot)
+        with suppress(library().errors.KafkaError, OSError):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await self._admin.delete_records({place: admin_library().RecordsToDelete(before)})
+
+    async def close(self) -> None:
+        """Flush, at most for a few seconds, and stop."""
+        for reader in list(self._readers):
+            await reader.close()
+        await self._lasting.close()
+        await self._passing.close()
+        with suppress(library().errors.KafkaError, OSError):
+            await self._ends.stop()
+        with suppress(library().errors.KafkaError, OSError):
+            await self._admin.close()
+
+    async def _start(self) -> None:
+        with translating(f"connecting to {self._settings.bootstrap}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await self._admin.start()
+                await see_to_topics(self._admin, self._settings)
+        await self._lasting.start()
+        await self._passing.start()
+        with translating(f"connecting to {self._settings.bootstrap}"):
+            await self._ends.start()
+
+    def _check(self, topic: Topic, slot: int) -> None:
+        count = self._settings.slots_of(topic)
+        if not 0 <= slot < count:
+            raise IndexError(f"slot {slot} of {topic} does not exist; this log has {count}")
+
+    def _producer(self, idempotent: bool) -> Producer:
+        return library().AIOKafkaProducer(
+            **self._common,
+            acks="all",
+            enable_idempotence=idempotent,
+            linger_ms=self._settings.linger_ms,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+
+    def _hasty_producer(self, idempotent: bool) -> Producer:
+        return library().AIOKafkaProducer(
+            **self._common,
+            acks=1,
+            enable_idempotence=idempotent,
+            linger_ms=self._settings.linger_ms,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+
+
+class KafkaReader:
+    """A ``Reader`` of a ``KafkaLog``; made by ``KafkaLog.reader``."""
+
+    def __init__(self, consumer: Consumer, topic: Topic, settings: KafkaSettings) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._settings = settings
+        self._name = settings.topic(topic)
+        self._positions: dict[int, int] = {}
+        self._assigned = asyncio.Event()
+        self._started = False
+        self._closed = False
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """Read exactly these slots from now on; see ``Reader.assign``."""
+        self._positions = dict(positions)
+        self._assigned.set()
+        if self._started:
+            self._apply()
+
+    async def next(self) -> list[Entry]:
+        """Wait for records; see ``Reader.next``.
+
+        Raises:
+            asyncio.CancelledError: If the reader is closed.
+            LogError: If the cluster refuses, or the reader's topic is not there. Brokers that do not answer are waited
+                for.
+        """
+        while not self._closed:
+            if not self._positions:
+                self._assigned.clear()
+                await self._assigned.wait()
+            elif not self._started:
+                await self._start()
+            else:
+                entries = await self._read()
+                if entries:
+                    return entries
+        raise asyncio.CancelledError
+
+    async def close(self) -> None:
+        """Stop; a waiting ``next`` is cancelled."""
+        self._closed = True
+        self._assigned.set()
+        with suppress(library().errors.KafkaError, OSError):
+            await self._consumer.stop()
+
+    async def _start(self) -> None:
+        with translating(f"reading {self._name}"):
+            await self._consumer.start()
+        self._started = True
+        self._apply()
+
+    def _apply(self) -> None:
+        if not self._positions:
+            self._consumer.pause(*self._consumer.assignment())
+            return
+        places = {slot: library().TopicPartition(self._name, slot) for slot in self._positions}
+        self._consumer.assign(list(places.values()))
+        for slot, offset in self._positions.items():
+            self._consumer.seek(places[slot], offset)
+
+    async def _read(self) -> list[Entry]:
+        try:
+            with translating(f"reading {self._name}"):
+                found = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=READ_ENTRIES)
+        except library().errors.ConsumerStoppedError:
+            return []
+        return [entry for place, records in found.items() for entry in self._wanted(place, records)]
+
+    def _wanted(self, place: Partition, records: Sequence[Found]) -> list[Entry]:
+        """Turn records into entries, and leave out what lies before the place wanted.
+
+        That happens where an offset lies beyond the end: Kafka then begins at the oldest kept.
+        """
+        slot = place.partition
+        wanted = self._positions.get(slot)
+        if wanted is None:
+            return []
+        entries = [
+            Entry(self._topic, slot, each.offset, (each.key or b"").decode(), each.value or b"")
+            for each in records
+            if each.offset >= wanted
+        ]
+        if entries:
+            self._positions[slot] = entries[-1].offset + 1
+        return entries

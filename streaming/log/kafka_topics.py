@@ -1,0 +1,78 @@
+"""Sees that the log's topics are there and fit: creates the ones that are not, refuses the ones that do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
+
+from streaming.errors import LogMisconfigured, LogUnavailable
+from streaming.log import Topic
+from streaming.log.kafka_client import admin_library, library, translated
+from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.kafka_types import Admin
+
+REPLICAS: Final = 3
+"""Copies of every record where the cluster has as many brokers; two of them must have it before it counts."""
+
+TOPIC_EXISTS: Final = 36
+"""Kafka's error code."""
+
+
+async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
+    """Create the topics that are missing, and wait until all have leaders.
+
+    Raises:
+        LogMisconfigured: If topics are missing and may not be created, or have another number of slots.
+        LogRefused: If the cluster does not let us look at them, or create them.
+    """
+    leaders = await _leaders(admin, settings)
+    missing = [topic for topic in Topic if topic not in leaders]
+    if missing and not settings.create_topics:
+        names = ", ".join(settings.topic(topic) for topic in missing)
+        raise LogMisconfigured(f"topics {names} do not exist; create them, or allow them to be created")
+    if missing:
+        await _create(admin, settings, missing)
+    while len(leaders) < len(Topic) or any(leader < 0 for each in leaders.values() for leader in each):
+        await asyncio.sleep(0.05)  # brokers hear of a new topic one after the other, and tell nobody
+        leaders = await _leaders(admin, settings)
+    for topic, each in leaders.items():
+        if len(each) != settings.slots_of(topic):
+            raise LogMisconfigured(
+                f"topic {settings.topic(topic)} has {len(each)} partitions and {settings.slots_of(topic)} slots are "
+                "set; set the number of slots that the topics were made with, or choose another prefix"
+            )
+
+
+async def _leaders(admin: Admin, settings: KafkaSettings) -> dict[Topic, list[int]]:
+    """Return the leader of every slot of the topics that are there; -1 where there is none at the moment."""
+    names = {settings.topic(topic): topic for topic in Topic}
+    leaders: dict[Topic, list[int]] = {}
+    for described in await admin.describe_topics(list(names)):
+        name, code = cast("str", described["topic"]), cast("int", described["error_code"])
+        partitions = cast("Sequence[Mapping[str, int]]", described["partitions"])
+        if partitions:
+            leaders[names[name]] = [each["leader"] for each in partitions]
+        elif code:
+            problem = translated(library().errors.for_code(code)(), f"looking at topic {name}")
+            if not isinstance(problem, LogMisconfigured | LogUnavailable):  # those: it is not there, or not yet
+                raise problem
+    return leaders
+
+
+async def _create(admin: Admin, settings: KafkaSettings, topics: Iterable[Topic]) -> None:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    copies = min(REPLICAS, brokers)
+    safe = {"min.insync.replicas": "2"} if copies >= REPLICAS else {}
+    new = [
+        admin_library().NewTopic(
+            settings.topic(topic),
+            settings.slots_of(topic),
+            copies,
+            topic_configs={**settings.topic_settings(topic), **safe},
+        )
+        for topic in topics
+    ]
+    for name, code, *_ in (await admin.create_topics(new)).topic_errors:
+        if code not in (0, TOPIC_EXISTS):
+            raise translated(library().errors.for_code(code)(), f"creating topic {name}")

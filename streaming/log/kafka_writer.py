@@ -1,0 +1,174 @@
+"""Writes records to Kafka in the order of the calls, and keeps that order across the loss of brokers.
+
+One producer holds at most one batch of a partition in flight, so a retry never overtakes. An idempotent producer
+retries until the broker answers, and the broker drops what it has already. Once a batch of it is given up, though, the
+broker refuses all that follow in that partition: the producer is then replaced, after everything it still held has got
+its answer, so that nothing is overtaken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final, cast
+
+from streaming.errors import LogError, LogUnavailable
+from streaming.log.kafka_client import library, may_pass, translated, translating
+from streaming.log.kafka_types import Metadata, Producer
+
+FLUSH_S: Final = 5.0
+"""Longest wait, in seconds, for records still on their way when a producer is let go."""
+
+RENEWAL_PAUSE_S: Final = 0.5
+
+
+class Writer:
+    """Appends to topics through one producer at a time; made by ``start``.
+
+    Args:
+        make: Makes a producer, idempotent or not.
+        topics: To be written.
+        idempotent: Whether the producer is to be, if the broker knows how.
+        patience_s: Longest time, in seconds, to wait for the cluster at the start and for room in the buffer.
+    """
+
+    def __init__(
+        self, make: Callable[[bool], Producer], topics: Iterable[str], *, idempotent: bool, patience_s: float
+    ) -> None:
+        self.idempotent = idempotent
+        """Whether the broker drops what a retry would double; settled by ``start``."""
+        self._make = make
+        self._topics = tuple(topics)
+        self._patience_s = patience_s
+        self._producer: Producer | None = None
+        self._ready = asyncio.Event()
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pending: dict[asyncio.Future[int], float] = {}  # oldest first, with the moment it was handed over
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            LogError: If that is not possible.
+        """
+        if self.idempotent:
+            try:
+                await self._connect()
+            except library().errors.KafkaError as problem:
+                if may_pass(problem):
+                    raise translated(problem, "connecting a producer") from problem
+                # Some brokers do not know producer ids, and some clusters do not let everybody have one.
+                self.idempotent = False
+            else:
+                return
+        with translating("connecting a producer"):
+            await self._connect()
+
+    def waiting_s(self) -> float:
+        """Return for how long, in seconds, the oldest record has been waiting to become durable; 0 if none does."""
+        oldest = next(iter(self._pending.values()), None)
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
+
+    async def append(self, topic: str, partition: int, key: bytes | None, value: bytes) -> asyncio.Future[int]:
+        """Hand a record over; see ``Log.append``.
+
+        Raises:
+            LogUnavailable: If there was no room for it for ``patience_s``; it was not appended.
+            RecordTooLarge: If it is; it was not appended.
+        """
+        place = f"appending to {topic}/{partition}"
+        async with self._turns[topic, partition]:
+            if not self._ready.is_set():
+                await self._await_ready(place)
+            producer = cast("Producer", self._producer)
+            with translating(place):
+                sent = await producer.send(topic, value, key, partition)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[int] = loop.create_future()
+        self._pending[done] = loop.time()
+        sent.add_done_callback(partial(self._settle, place, done))
+        return done
+
+    async def close(self) -> None:
+        """Flush, at most for ``FLUSH_S``, and stop. Records still not durable fail as ``LogUnavailable``."""
+        self._ready.clear()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._let_go(producer)
+        for done in list(self._pending):
+            self._fail(done, LogUnavailable("the log was closed before Kafka took the record"))
+
+    async def _connect(self) -> None:
+        producer = self._make(self.idempotent)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await producer.start()
+                for topic in self._topics:
+                    await producer.partitions_for(topic)  # so that no append waits for it, and is overtaken meanwhile
+        except BaseException:
+            with suppress(library().errors.KafkaError, OSError):
+                await producer.stop()
+            raise
+        self._producer = producer
+        self._ready.set()
+
+    async def _await_ready(self, place: str) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._ready.wait()
+        except TimeoutError as problem:
+            raise LogUnavailable(
+                f"{place}: no broker answers ({self._patience_s:g} s); check that the cluster is up and reachable"
+            ) from problem
+
+    def _settle(self, place: str, done: asyncio.Future[int], sent: asyncio.Future[Metadata]) -> None:
+        problem = sent.exception()
+        if problem is None:
+            self._pending.pop(done, None)
+            if not done.done():
+                done.set_result(sent.result().offset)
+            return
+        self._fail(done, translated(problem, place))
+        if self.idempotent or not may_pass(problem):
+            self._renew()
+
+    def _fail(self, done: asyncio.Future[int], problem: LogError) -> None:
+        self._pending.pop(done, None)
+        if not done.done():
+            done.set_exception(problem)
+            done.exception()  # whoever does not look at the answer has no use for a complaint about it either
+
+    def _renew(self) -> None:
+        if self._producer is None or (self._renewal is not None and not self._renewal.done()):
+            return
+        self._ready.clear()
+        self._renewal = asyncio.get_running_loop().create_task(self._replace(self._producer), name="kafka-renewal")
+
+    async def _replace(self, producer: Producer) -> None:
+        self._producer = None
+        await self._let_go(producer)
+        while not self._ready.is_set():
+            try:
+                await self._connect()
+            except (library().errors.KafkaError, OSError):
+                await asyncio.sleep(RENEWAL_PAUSE_S)
+
+    async def _let_go(self, producer: Producer) -> None:
+        with suppress(library().errors.KafkaError, OSError):
+            try:
+                async with asyncio.timeout(FLUSH_S):
+                    await producer.flush()
+            except TimeoutError:
+                # An idempotent producer never gives up, and its stop() waits for it to: only this task's end is one.
+                sending = producer._sender.sender_task  # pyright: ignore[reportPrivateUsage]  there is no public way
+                if sending is not None:
+                    sending.cancel()
+                await producer.client.close()
+            await producer.stop()
