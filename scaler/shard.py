@@ -28,6 +28,7 @@ from streaming.records import (
     CallClosed,
     CallEnded,
     CallOpened,
+    DtmfReceived,
     Fence,
     FinalizeRequested,
     Partial,
@@ -198,7 +199,7 @@ class Shard:
                 self._opened += [(spec.call, channel) for channel in range(spec.sides)]
                 pace = self._keeper.pace
                 self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
-            case AudioChunk() | FinalizeRequested() | CallEnded():
+            case AudioChunk() | FinalizeRequested() | DtmfReceived() | CallEnded():
                 self._tell(record.call, record)
             case _:
                 log.warning("record.out_of_place", slot=entry.slot, kind=type(record).__name__)

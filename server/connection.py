@@ -29,6 +29,7 @@ from server.dialect import (
     Audio,
     Close,
     Dialect,
+    Dtmf,
     End,
     Finalize,
     Ill,
@@ -54,6 +55,7 @@ from streaming.records import (
     CallClosed,
     CallEnded,
     CallOpened,
+    DtmfReceived,
     Final,
     FinalizeRequested,
     OutRecord,
@@ -314,6 +316,8 @@ class Connection:
                     self._put(action, now)
                 case Finalize(channel, marker):
                     self._finalize(channel, marker)
+                case Dtmf(channel, digit):
+                    self._take_dtmf(channel, digit)
                 case End(reason):
                     self._end_call(reason, now)
                 case Open(spec):
@@ -380,6 +384,11 @@ class Connection:
         if self._call is not None and self._stage is Stage.LIVE:
             self._flush()
             self._to_log.put_nowait((FinalizeRequested(self._call.spec.call, channel, marker), 0.0))
+
+    def _take_dtmf(self, channel: int, digit: str) -> None:
+        if self._call is not None and self._stage is Stage.LIVE:
+            self._flush()  # the place among the audio is the time of the key
+            self._to_log.put_nowait((DtmfReceived(self._call.spec.call, channel, digit), 0.0))
 
     def _end_call(self, reason: str, now: float) -> None:
         if self._call is None or self._call.ended:

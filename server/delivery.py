@@ -19,6 +19,7 @@ from streaming.errors import BadRecord
 from streaming.log import Entry, Log, Topic
 from streaming.records import (
     CallClosed,
+    Dtmf,
     Fence,
     Final,
     Finalized,
@@ -36,7 +37,16 @@ from streaming.reducer import Reducer
 log: FilteringBoundLogger = structlog.get_logger()
 
 Told = (
-    Final | Progress | SpeechStarted | SpeechEnded | UtteranceEnded | Finalized | QualityChanged | CallClosed | Partial
+    Final
+    | Progress
+    | SpeechStarted
+    | SpeechEnded
+    | UtteranceEnded
+    | Finalized
+    | Dtmf
+    | QualityChanged
+    | CallClosed
+    | Partial
 )
 """What is of one call."""
 
@@ -151,7 +161,7 @@ class Delivery:
             case CallClosed():
                 if self._accepted(reducer, record):
                     self._end(reducer, record)
-            case SpeechStarted() | SpeechEnded() | UtteranceEnded() | Finalized() | QualityChanged():
+            case SpeechStarted() | SpeechEnded() | UtteranceEnded() | Finalized() | Dtmf() | QualityChanged():
                 if self._accepted(reducer, record):
                     self._tell(record)
             case _:  # audio and placements have topics of their own

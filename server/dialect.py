@@ -102,6 +102,15 @@ class Finalize:
 
 
 @dataclass(frozen=True, slots=True)
+class Dtmf:
+    """A key was pressed on one side of the call."""
+
+    channel: int
+    digit: str
+    """``0`` to ``9``, ``*``, ``#`` or ``A`` to ``D``."""
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """No more audio comes; what was heard is still finished and delivered."""
 
@@ -125,7 +134,7 @@ class Close:
     reason: str = ""
 
 
-Action = Open | Watch | Audio | Finalize | End | Send | Close
+Action = Open | Watch | Audio | Finalize | Dtmf | End | Send | Close
 
 
 # --- the translator ------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class NativeView:
                 return messages.UtteranceEnd(channel, self._labels[channel], at)
             case records.Finalized(_, _, channel, marker):
                 return messages.Finalized(marker, channel)
+            case records.Dtmf(_, _, channel, digit, at):
+                return messages.Dtmf(channel, self._labels[channel], digit, at)
             case records.QualityChanged(_, _, model, reason):
                 return messages.Quality(model, reason)
             case records.CallClosed(_, call, reason, audio_s, padded_s):

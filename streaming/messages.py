@@ -169,6 +169,16 @@ class Finalized:
 
 
 @dataclass(frozen=True, slots=True)
+class Dtmf:
+    """A key was pressed."""
+
+    channel: int
+    label: str
+    digit: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """Another model or cadence serves the call from here on."""
 
@@ -209,6 +219,7 @@ ServerMessage = (
     | Final
     | UtteranceEnd
     | Finalized
+    | Dtmf
     | Quality
     | Error
     | Closed
@@ -224,6 +235,7 @@ _TYPES: Constant[dict[type[object], str]] = {
     Final: "final",
     UtteranceEnd: "utterance_end",
     Finalized: "finalized",
+    Dtmf: "dtmf",
     Quality: "quality",
     Error: "error",
     Closed: "closed",

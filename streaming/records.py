@@ -62,6 +62,16 @@ class FinalizeRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DtmfReceived:
+    """A key was pressed; it lies among the audio where it was heard."""
+
+    call: str
+    channel: int
+    digit: str
+    """``0`` to ``9``, ``*``, ``#`` or ``A`` to ``D``; customer data, as words are."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """Last record of a call."""
 
@@ -174,6 +184,19 @@ class Finalized:
 
 
 @dataclass(frozen=True, slots=True)
+class Dtmf:
+    """A key was pressed."""
+
+    epoch: int
+    call: str
+    channel: int
+    digit: str
+    """``0`` to ``9``, ``*``, ``#`` or ``A`` to ``D``."""
+    at: float
+    """Seconds from the call's start."""
+
+
+@dataclass(frozen=True, slots=True)
 class QualityChanged:
     """The call is served by another model or cadence from here on."""
 
@@ -243,9 +266,18 @@ class CallRemoved:
     call: str
 
 
-AudioRecord = CallOpened | AudioChunk | FinalizeRequested | CallEnded
+AudioRecord = CallOpened | AudioChunk | FinalizeRequested | DtmfReceived | CallEnded
 OutRecord = (
-    Fence | Final | Progress | SpeechStarted | SpeechEnded | UtteranceEnded | Finalized | QualityChanged | CallClosed
+    Fence
+    | Final
+    | Progress
+    | SpeechStarted
+    | SpeechEnded
+    | UtteranceEnded
+    | Finalized
+    | QualityChanged
+    | CallClosed
+    | Dtmf
 )
 CallRecord = CallPlaced | CallRemoved
 Record = AudioRecord | OutRecord | Partial | CallRecord
@@ -255,6 +287,7 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     2: AudioChunk,
     3: FinalizeRequested,
     4: CallEnded,
+    5: DtmfReceived,
     16: Fence,
     17: Final,
     18: Progress,
@@ -264,6 +297,7 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     22: Finalized,
     23: QualityChanged,
     24: CallClosed,
+    25: Dtmf,
     32: Partial,
     48: CallPlaced,
     49: CallRemoved,

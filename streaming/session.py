@@ -75,7 +75,9 @@ class Served:
     reason: str
 
 
-Event = AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
+Event = (
+    AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
+)
 
 
 class State(StrEnum):

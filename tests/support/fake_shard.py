@@ -18,6 +18,8 @@ from streaming.records import (
     CallClosed,
     CallEnded,
     CallOpened,
+    Dtmf,
+    DtmfReceived,
     EndReason,
     Fence,
     Final,
@@ -110,6 +112,9 @@ class FakeShard:
             case FinalizeRequested(call, channel, marker):
                 await self._finish(slot, self._calls[call], EndReason.FINALIZE, channel)
                 await self._say(slot, call, Finalized(EPOCH, call, channel, marker))
+            case DtmfReceived(call, channel, digit):
+                at = self._calls[call].sides[channel].heard_s
+                await self._say(slot, call, Dtmf(EPOCH, call, channel, digit, at))
             case CallEnded(call, reason):
                 self.ended.append(record)
                 await self._finish(slot, self._calls[call], EndReason.END, None)
