@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PURE := 'streaming/*,gpu/batcher.py,scaler/policy.py'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint types imports test coverage serve demo bench-accuracy bench-capacity lock clean
+.PHONY: help setup check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,14 +25,18 @@ $(INSTALLED): requirements/dev.lock clients/python/pyproject.toml
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable clients/python
 	@touch $@
 
-check: lint types imports ## Lint, formatting, types, import rules
+check: lint formatting mypy pyright imports ## Lint, formatting, types twice over, import rules
 
 lint: setup
 	$(BIN)/ruff check
+
+formatting: setup
 	$(BIN)/ruff format --check
 
-types: setup
+mypy: setup
 	$(BIN)/mypy
+
+pyright: setup
 	$(BIN)/pyright
 
 imports: setup
