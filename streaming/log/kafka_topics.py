@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
-from streaming.errors import LogMisconfigured, LogUnavailable
+from streaming.errors import LogMisconfigured
 from streaming.log import Topic
 from streaming.log.kafka_client import admin_library, library, translated
 from streaming.log.kafka_settings import KafkaSettings
@@ -24,7 +24,7 @@ async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
 
     Raises:
         LogMisconfigured: If topics are missing and may not be created, or have another number of slots.
-        LogRefused: If the cluster does not let us look at them, or create them.
+        LogRefused: If the cluster does not let us create them (or see them: what may not be seen looks missing).
     """
     leaders = await _leaders(admin, settings)
     missing = [topic for topic in Topic if topic not in leaders]
@@ -47,17 +47,13 @@ async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
 async def _leaders(admin: Admin, settings: KafkaSettings) -> dict[Topic, list[int]]:
     """Return the leader of every slot of the topics that are there; -1 where there is none at the moment."""
     names = {settings.topic(topic): topic for topic in Topic}
-    leaders: dict[Topic, list[int]] = {}
-    for described in await admin.describe_topics(list(names)):
-        name, code = cast("str", described["topic"]), cast("int", described["error_code"])
-        partitions = cast("Sequence[Mapping[str, int]]", described["partitions"])
-        if partitions:
-            leaders[names[name]] = [each["leader"] for each in partitions]
-        elif code:
-            problem = translated(library().errors.for_code(code)(), f"looking at topic {name}")
-            if not isinstance(problem, LogMisconfigured | LogUnavailable):  # those: it is not there, or not yet
-                raise problem
-    return leaders
+    # All topics are asked for: many a broker makes a topic that is asked for by name, with one partition.
+    described = await admin.describe_topics(None)
+    return {
+        names[name]: [partition["leader"] for partition in cast("Sequence[Mapping[str, int]]", each["partitions"])]
+        for each in described
+        if (name := cast("str", each["topic"])) in names
+    }
 
 
 async def _create(admin: Admin, settings: KafkaSettings, topics: Iterable[Topic]) -> None:
