@@ -1,0 +1,152 @@
+"""A single side: what is owed, when it is idle, and answers nobody waits for."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from streaming.audio import decode
+from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.channel import FINAL_TRIES, Channel
+from streaming.decoding import Hypothesis, Kind
+from streaming.effects import Decode, Effect, Publish, ScoreSpeech
+from streaming.records import UNTIMED, Final, Finalized, OutRecord, Partial, Progress
+from streaming.reducer import ChannelProgress
+from tests.support.conversation import settings_for_tests
+from tests.support.scene import Scene, Turn
+
+NOTHING = Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)
+
+
+class Side:
+    """A channel that hears one scene; its answers are given by hand."""
+
+    def __init__(self, scene: Scene, progress: ChannelProgress | None = None) -> None:
+        spec = CallSpec("call-1", "tenant", AudioFormat(Encoding.L16, 8_000), ("customer",))
+        self.scene = scene
+        self.channel = Channel(
+            0,
+            spec,
+            settings=settings_for_tests(),
+            progress=progress or ChannelProgress(),
+            epoch=0,
+            next_request=itertools.count().__next__,
+        )
+        self.asked: list[Decode] = []
+        self.records: list[OutRecord | Partial] = []
+        self._scored = 0
+
+    def hear_all(self) -> None:
+        self.took(self.channel.hear(decode(self.scene.payload, Encoding.L16), UNTIMED, now=1.0))
+
+    def took(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ScoreSpeech(_, frames):
+                    scores = [self.scene.probability(self._scored + index) for index in range(len(frames))]
+                    self._scored += len(frames)
+                    self.took(self.channel.judge(np.array(scores, np.float32), now=1.0))
+                case Decode():
+                    self.asked.append(effect)
+                case Publish(record):
+                    self.records.append(record)
+
+    def of_kind(self, kind: Kind) -> Decode:
+        """The newest window of a kind."""
+        return next(asked for asked in reversed(self.asked) if asked.window.kind is kind)
+
+
+def test_a_channel_is_idle_before_anything_is_heard_and_after_everything_is_out() -> None:
+    """A call closes when all its channels are."""
+    side = Side(Scene([Turn(0.5, 3)], seconds=4.0))
+    assert side.channel.idle
+
+    side.hear_all()
+    assert not side.channel.idle
+    final = side.of_kind(Kind.FINAL)
+    side.took(side.channel.answer(final.request, side.scene.hear(final.window), now=2.0))
+
+    assert side.channel.idle
+    assert isinstance(side.records[-1], Final)
+
+
+def test_a_channel_that_waits_for_voice_activity_is_not_idle() -> None:
+    side = Side(Scene([], seconds=1.0))
+
+    side.channel.hear(np.zeros(8_000, np.float32), UNTIMED, now=1.0)
+
+    assert not side.channel.idle
+
+
+def test_answers_and_failures_nobody_waits_for_are_ignored() -> None:
+    """A partial of speech that is over, or a window of another time."""
+    side = Side(Scene([Turn(0.5, 3)], seconds=4.0))
+    side.hear_all()
+
+    assert side.channel.answer(999, NOTHING, now=2.0) == []
+    assert side.channel.fail(999, now=2.0) == []
+
+
+def test_a_final_that_fails_for_good_without_a_partial_leaves_progress() -> None:
+    """Nothing was heard of it; what comes later must not wait."""
+    side = Side(Scene([Turn(0.5, 3)], seconds=4.0))
+    side.hear_all()
+
+    for tried in range(1, FINAL_TRIES + 1):
+        side.took(side.channel.fail(side.of_kind(Kind.FINAL).request, now=1.0 + tried))
+
+    assert sum(asked.window.kind is Kind.FINAL for asked in side.asked) == FINAL_TRIES
+    assert isinstance(side.records[-1], Progress)
+    assert side.channel.idle
+
+
+def test_a_guess_that_fails_for_good_is_asked_for_again_at_the_endpoint() -> None:
+    """The guess was only early; the utterance has a right to its own tries."""
+    side = Side(Scene([Turn(0.5, 3)], seconds=1.85))
+    side.hear_all()
+    for tried in range(FINAL_TRIES):
+        side.took(side.channel.fail(side.of_kind(Kind.FINAL).request, now=1.0 + tried))
+    assert len({asked.request for asked in side.asked if asked.window.kind is Kind.FINAL}) == FINAL_TRIES
+
+    side.took(side.channel.end(now=6.0))
+    final = side.of_kind(Kind.FINAL)
+    side.took(side.channel.answer(final.request, side.scene.hear(final.window), now=6.0))
+
+    assert sum(asked.window.kind is Kind.FINAL for asked in side.asked) == FINAL_TRIES + 1
+    assert [
+        word.text for record in side.records if isinstance(record, Final) for word in record.words
+    ] == side.scene.text
+
+
+def test_a_partial_that_failed_is_followed_by_the_next_at_its_time() -> None:
+    side = Side(Scene([Turn(0.5, 2)], seconds=1.3))
+    side.hear_all()
+    (partial,) = side.asked
+
+    assert side.channel.fail(partial.request, now=2.0) == []
+    assert side.channel.answer(partial.request, side.scene.hear(partial.window), now=2.0) == []
+
+
+def test_requests_are_answered_in_order_each_behind_its_own_finals() -> None:
+    side = Side(Scene([Turn(0.5, 3)], seconds=1.5))
+    side.hear_all()
+    side.took(side.channel.finalize("first", now=2.0))
+    side.took(side.channel.finalize("second", now=2.0))
+    assert not any(isinstance(record, Finalized) for record in side.records)
+
+    final = side.of_kind(Kind.FINAL)
+    side.took(side.channel.answer(final.request, side.scene.hear(final.window), now=3.0))
+
+    assert [type(record) for record in side.records[-3:]] == [Final, Finalized, Finalized]
+    assert [record.marker for record in side.records if isinstance(record, Finalized)] == ["first", "second"]
+
+
+def test_replayed_audio_that_is_final_already_is_not_decoded_again() -> None:
+    """A new owner hears the call from its start, and pays only for what is not final."""
+    side = Side(Scene([Turn(0.5, 3), Turn(4.0, 2)]), ChannelProgress(next_number=1, done_to=3 * 16_000))
+
+    side.hear_all()
+
+    assert len(side.asked) == 1
+    assert [word.text for word in side.scene.hear(side.asked[0].window).words] == ["w3", "w4"]
