@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,19 +50,37 @@ class Keyring:
         return found
 
     def identify(self, caller: Caller) -> str:
-        """Return the tenant of a request, by the key it shows; see ``tenant_of`` for what is raised."""
-        key = key_of(caller.headers.get("Authorization"), dict(caller.query), caller.subprotocols)
+        """Return the tenant of a request, by the key it shows; see ``tenant_of`` for what is raised.
+
+        Where the route's pattern has a ``{key}`` place, what stands there is the key: many bridges can be given an
+        address and nothing else.
+        """
+        placed = caller.captured.get("key")
+        key = placed or key_of(caller.headers.get("Authorization"), dict(caller.query), caller.subprotocols)
         return self.tenant_of(key, loopback=caller.loopback)
 
 
 def key_of(authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
-    """Return the key a request shows: as header, as ``token`` in the query, or, for browsers, as second subprotocol."""
+    """Return the key a request shows: as header, as ``token`` in the query, or, for browsers, as second subprotocol.
+
+    Telephone switches know HTTP Basic: the key is the password, whoever the user.
+    """
     if authorization is not None:
         scheme, _, key = authorization.strip().partition(" ")
+        if scheme.lower() == "basic":
+            return _password(key)
         return key.strip() if scheme.lower() in ("bearer", "token") else None
     if len(subprotocols) > 1 and subprotocols[0].lower() in _KEY_SUBPROTOCOLS:
         return subprotocols[1]
     return query.get("token")
+
+
+def _password(credentials: str) -> str | None:
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except ValueError:  # of the encoding, or of the text
+        return None
+    return decoded.partition(":")[2]
 
 
 def is_loopback(address: str) -> bool:

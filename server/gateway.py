@@ -274,6 +274,7 @@ class Gateway:
             subprotocols=tuple(name.strip() for name in offered.split(",") if name.strip()),
             captured=captured,
             loopback=is_loopback(str(socket.remote_address[0])),
+            target=request.path,
         )
         check_origin(request.headers.get("Origin"), request.headers.get("Host"), self._settings.auth.origins)
         tenant = route.identify(caller)

@@ -32,6 +32,8 @@ class Caller:
     """What stood at the named places of the route's pattern."""
     loopback: bool
     """Whether the peer is on this machine."""
+    target: str = ""
+    """Path and query exactly as they came; some signatures cover them."""
 
 
 def _no_headers(_request_id: str) -> Mapping[str, str]:
