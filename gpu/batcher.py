@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from gpu.cost import Bucket, CostModel
+from gpu.cost import CostModel, Lane
 from streaming.decoding import DecodeJob, Kind
 
 __all__ = ["Batch", "Batcher", "Dropped", "Load", "Why"]
@@ -38,7 +38,7 @@ SHRUNK_S: Final = 600.0
 """Seconds for which batches stay small after the device ran out of memory."""
 
 Channel = tuple[str, int]
-_Line = tuple[Bucket, int | None]
+_Line = tuple[Lane, int | None]
 """What may share a batch: a model's bucket, or one job that has to go alone."""
 _Rank = tuple[bool, float, int]
 """Partials after finals, then the deadline of the line's place, then the order of coming."""
@@ -77,7 +77,7 @@ class Batch:
 
     number: int
     """Unique in this batcher."""
-    bucket: Bucket
+    bucket: Lane
     """The model's name and the engine's bucket."""
     jobs: tuple[DecodeJob, ...]
     """At least one, finals first."""
@@ -125,9 +125,7 @@ class Batcher:
         max_batch: Most windows of a batch; at least 1.
     """
 
-    def __init__(
-        self, bucket: Callable[[DecodeJob], Bucket], costs: CostModel, *, streams: int, max_batch: int
-    ) -> None:
+    def __init__(self, bucket: Callable[[DecodeJob], Lane], costs: CostModel, *, streams: int, max_batch: int) -> None:
         self._bucket = bucket
         self._costs = costs
         self._streams = streams
@@ -155,7 +153,11 @@ class Batcher:
 
         Returns:
             The partial that is worthless now, if there is one: the one that waited, or this one if it comes late.
+
+        Raises:
+            ValueError: If no bucket takes its window; nothing has changed.
         """
+        bucket = self._bucket(job)
         is_partial = job.window.kind is Kind.PARTIAL
         waiting = self._partials.get((job.call, job.channel))
         dropped: list[Dropped] = []
@@ -168,7 +170,7 @@ class Batcher:
             return [Dropped(job, Why.SUPERSEDED)]
         self._came += 1
         rank = (is_partial, place, self._came)
-        self._insert(_Waiting(job, (self._bucket(job), job.job if alone else None), rank, now))
+        self._insert(_Waiting(job, (bucket, job.job if alone else None), rank, now))
         return dropped
 
     def cancel(self, number: int) -> list[Dropped]:
@@ -190,9 +192,13 @@ class Batcher:
 
     def rearrange(self) -> None:
         """Ask again for the bucket of every job that waits: the models in force have changed."""
-        waiting = [self._remove(number) for number in list(self._waiting)]
-        for entry in waiting:
-            self._insert(replace(entry, line=(self._bucket(entry.job), entry.line[1])))
+        for number, entry in list(self._waiting.items()):
+            try:
+                bucket = self._bucket(entry.job)
+            except ValueError:
+                continue  # the new model cannot take it: it stays with the one it was made for
+            self._remove(number)
+            self._insert(replace(entry, line=(bucket, entry.line[1])))
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
@@ -252,6 +258,11 @@ class Batcher:
         if len(batch.jobs) == 1:
             return list(batch.jobs), []
         return [], [gone for job in batch.jobs for gone in self.add(job, now, alone=not out_of_memory)]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._waiting and not self._running
 
     def load(self, now: float) -> Load:
         """How busy the device is."""
@@ -343,7 +354,7 @@ class Batcher:
             return self._max_batch
         return min(self._max_batch, self._shrunk[0])
 
-    def _work(self, buckets: Iterator[Bucket]) -> float:
+    def _work(self, buckets: Iterator[Lane]) -> float:
         """Seconds of one stream that jobs of these buckets take in full batches."""
         seconds = 0.0
         for bucket, count in Counter(buckets).items():

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Bucket", "CostModel", "Line"]
+__all__ = ["CostModel", "Lane", "Line"]
 
-Bucket = tuple[str, Hashable]
+Lane = tuple[str, Hashable]
 """A model's name, and what that model's engine wants kept apart."""
 
 HISTORY: Final = 50
@@ -92,24 +92,24 @@ class CostModel:
 
     def __init__(self, profile: Mapping[tuple[str, str], Line] | None = None) -> None:
         self._profile = dict(profile or {})
-        self._fits: dict[Bucket, _Fit] = {}
+        self._fits: dict[Lane, _Fit] = {}
         self._off: tuple[float, float] | None = None  # when the predictions that are wrong began, and the last one
 
-    def line(self, bucket: Bucket) -> Line:
+    def line(self, bucket: Lane) -> Line:
         """The line in force for a bucket."""
         fit = self._fits.get(bucket)
         return fit.line if fit else self._start(bucket)
 
-    def predict(self, bucket: Bucket, size: int) -> float:
+    def predict(self, bucket: Lane, size: int) -> float:
         """Seconds a batch is expected to take."""
         return self.line(bucket).at(size)
 
-    def margin(self, bucket: Bucket) -> float:
+    def margin(self, bucket: Lane) -> float:
         """Seconds by which 95 % of the last batches did not exceed the prediction; 0 before there are any."""
         fit = self._fits.get(bucket)
         return fit.margin_s if fit else 0.0
 
-    def largest_within(self, bucket: Bucket, seconds: float) -> int | None:
+    def largest_within(self, bucket: Lane, seconds: float) -> int | None:
         """The largest batch expected to be done in time.
 
         Args:
@@ -125,14 +125,14 @@ class CostModel:
             return 0
         return math.floor((left_s - line.fixed_s) / line.each_s + 1e-9) if line.each_s > 0 else None
 
-    def full_enough(self, bucket: Bucket) -> int | None:
+    def full_enough(self, bucket: Lane) -> int | None:
         """The size from which a larger batch gains little for each window, or None if every larger one gains."""
         line = self.line(bucket)
         if line.each_s == 0:
             return None
         return max(1, math.ceil(line.fixed_s * (1 - OVERHEAD_SHARE) / (OVERHEAD_SHARE * line.each_s) - 1e-9))
 
-    def observe(self, bucket: Bucket, size: int, seconds: float, now: float) -> None:
+    def observe(self, bucket: Lane, size: int, seconds: float, now: float) -> None:
         """Learn from a finished batch.
 
         Args:
@@ -154,7 +154,7 @@ class CostModel:
         """Whether no prediction has been right for ``DRIFT_S`` seconds: the device is not what it was."""
         return self._off is not None and self._off[1] - self._off[0] >= DRIFT_S
 
-    def _start(self, bucket: Bucket) -> Line:
+    def _start(self, bucket: Lane) -> Line:
         known = self._profile.get((bucket[0], str(bucket[1])))
         if known:
             return known

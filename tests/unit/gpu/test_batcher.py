@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gpu.batcher import LINGER_S, SHRUNK_S, STALE_S, Batch, Batcher, Dropped, Why
-from gpu.cost import Bucket, CostModel, Line
+from gpu.cost import CostModel, Lane, Line
 from streaming.decoding import DecodeJob, Kind
 from tests.support.jobs import job
 
 FINAL, PARTIAL = Kind.FINAL, Kind.PARTIAL
 
 
-def by_model_and_length(asked: DecodeJob) -> Bucket:
+def by_model_and_length(asked: DecodeJob) -> Lane:
+    if asked.window.features.shape[1] > 3000:
+        raise ValueError("the window is too long")
     return asked.window.model or "tiny", asked.window.features.shape[1]
 
 
@@ -105,6 +107,34 @@ def test_a_change_of_models_moves_what_waits() -> None:
     batches.rearrange()
 
     assert take(batches).model == "tiny"
+
+
+def test_what_the_new_model_cannot_take_stays_with_the_old_one() -> None:
+    """Models differ in their features; the old one is still there."""
+    refused: list[int] = []
+
+    def bucket(asked: DecodeJob) -> Lane:
+        if asked.job in refused:
+            raise ValueError("128 mel bands wanted")
+        return "turbo", 0
+
+    batches = Batcher(bucket, CostModel(), streams=1, max_batch=8)
+    asked = job()
+    batches.add(asked, 0.0)
+    refused.append(asked.job)
+    batches.rearrange()
+
+    assert take(batches).jobs == (asked,)
+
+
+def test_a_window_that_no_bucket_takes_changes_nothing() -> None:
+    """It must not cost the channel the partial that waits."""
+    batches = batcher()
+    batches.add(job(), 0.0)
+    with pytest.raises(ValueError, match="too long"):
+        batches.add(job(frames=3001), 0.0)
+
+    assert batches.load(0.0).partials == 1
 
 
 # --- one partial a channel --------------------------------------------------------------------------------------------
@@ -416,6 +446,7 @@ def test_an_idle_device_says_so() -> None:
     """All zeros."""
     load = batcher().load(0.0)
 
+    assert batcher().idle
     assert (load.finals, load.partials, load.running, load.final_wait_s, load.wait_s, load.oldest_s) == (0,) * 3 + (
         0.0,
     ) * 3
@@ -431,6 +462,7 @@ def test_the_wait_is_what_runs_and_what_goes_first() -> None:
     batches.add(job(PARTIAL, "partial"), 0.5)
     load = batches.load(0.75)
 
+    assert batcher().idle
     assert (load.finals, load.partials, load.running, load.oldest_s) == (3, 1, 1, 0.5)
     assert load.final_wait_s == pytest.approx(0.25 + 2.0)
     assert load.wait_s == pytest.approx(0.25 + 2.0)

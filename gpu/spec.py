@@ -1,0 +1,49 @@
+"""What a device process is told when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gpu.cost import Line
+
+__all__ = ["DeviceSpec", "Rung"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """The models in force for windows that do not name one; the two tiers may be the same model."""
+
+    partial_model: str
+    final_model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """One device: a GPU, or a group of threads of the processor."""
+
+    name: str
+    """Unique in a pool; for people, logs and metrics."""
+    models: tuple[str, ...]
+    """Names or folders of the models it holds, all of them loaded and warm before it is ready."""
+    engine: str = "whisper"
+    """``whisper`` or ``scripted``."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda:0``."""
+    compute_type: str = "int8"
+    """Arithmetic of the engine, as CTranslate2 names it."""
+    streams: int = 2
+    """Batches that run at a time; at least 1."""
+    max_batch: int = 16
+    """Most windows of a batch; at least 1."""
+    stuck_after_s: float = 5.0
+    """Least seconds a batch is given before it counts as stuck; five times its prediction where that is more."""
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
+    """What else the engine's constructor takes."""
+    profile: tuple[tuple[str, str, float, float], ...] = ()
+    """Costs measured earlier: model, bucket, fixed seconds, seconds per window."""
+
+    @property
+    def lines(self) -> dict[tuple[str, str], Line]:
+        """The profile as the cost model takes it."""
+        return {(model, bucket): Line(fixed_s, each_s) for model, bucket, fixed_s, each_s in self.profile}
