@@ -35,6 +35,9 @@ FETCH_WAIT_MS: Final = 100
 FETCH_BYTES: Final = 8 << 20
 """Most bytes of one answer, for a reader that catches up."""
 
+CREATION_TIMEOUT_S: Final = 60.0
+"""Longest wait, in seconds, for topics to be created; a small broker opens about a hundred slots a second."""
+
 BATCH_BYTES: Final = 256 << 10
 """Room for a slot's records that wait for the batch before them: 16 s of a call with two sides in G.711."""
 
@@ -154,11 +157,20 @@ class KafkaLog:
         with translating(f"connecting to {self._settings.bootstrap}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await self._admin.start()
-                await see_to_topics(self._admin, self._settings)
+            async with asyncio.timeout(CREATION_TIMEOUT_S):
+                created = await see_to_topics(self._admin, self._settings)
+                await self._ends.start()
+                if created:
+                    await self._ends.end_offsets(self._everywhere())  # brokers open new slots one by one, for seconds
         await self._lasting.start()
         await self._passing.start()
-        with translating(f"connecting to {self._settings.bootstrap}"):
-            await self._ends.start()
+
+    def _everywhere(self) -> list[Partition]:
+        return [
+            library().TopicPartition(self._settings.topic(topic), slot)
+            for topic in Topic
+            for slot in range(self._settings.slots_of(topic))
+        ]
 
     def _check(self, topic: Topic, slot: int) -> None:
         count = self._settings.slots_of(topic)

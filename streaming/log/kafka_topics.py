@@ -15,12 +15,17 @@ from streaming.log.kafka_types import Admin
 REPLICAS: Final = 3
 """Copies of every record where the cluster has as many brokers; two of them must have it before it counts."""
 
+CREATION_POLL_S: Final = 0.05
+
 TOPIC_EXISTS: Final = 36
 """Kafka's error code."""
 
 
-async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
+async def see_to_topics(admin: Admin, settings: KafkaSettings) -> bool:
     """Create the topics that are missing, and wait until all have leaders.
+
+    Returns:
+        Whether topics were created.
 
     Raises:
         LogMisconfigured: If topics are missing and may not be created, or have another number of slots.
@@ -34,7 +39,7 @@ async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
     if missing:
         await _create(admin, settings, missing)
     while len(leaders) < len(Topic) or any(leader < 0 for each in leaders.values() for leader in each):
-        await asyncio.sleep(0.05)  # brokers hear of a new topic one after the other, and tell nobody
+        await asyncio.sleep(CREATION_POLL_S)  # brokers hear of a new topic one after the other, and tell nobody
         leaders = await _leaders(admin, settings)
     for topic, each in leaders.items():
         if len(each) != settings.slots_of(topic):
@@ -42,6 +47,7 @@ async def see_to_topics(admin: Admin, settings: KafkaSettings) -> None:
                 f"topic {settings.topic(topic)} has {len(each)} partitions and {settings.slots_of(topic)} slots are "
                 "set; set the number of slots that the topics were made with, or choose another prefix"
             )
+    return bool(missing)
 
 
 async def _leaders(admin: Admin, settings: KafkaSettings) -> dict[Topic, list[int]]:

@@ -142,7 +142,7 @@ class KafkaCluster:
         """Addresses of all brokers, as clients take them."""
         return ",".join(f"{HOST}:{port}" for port in self._ports[: self._count])
 
-    def signal(self, node: int, what: signal.Signals) -> None:
+    def send_signal(self, node: int, what: signal.Signals) -> None:
         """Send a broker a signal, such as SIGSTOP."""
         self._processes[node].send_signal(what)
 
