@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import types
 import typing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -303,6 +304,9 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     49: CallRemoved,
 }
 _KIND_OF: typing.Final = {cls: kind for kind, cls in _KINDS.items()}
+T = typing.TypeVar("T")
+
+_PARTS: typing.Final = (Word, CallSpec, AudioFormat)
 _CHUNK: typing.Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
 
 
@@ -334,25 +338,55 @@ def decode(value: bytes) -> Record:
                 raise BadRecord("an AudioChunk record cannot be read: it ends within the call's id")
             return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
         return typing.cast("Record", _restore(cls, json.loads(value[1:])))
-    except (ValueError, KeyError, TypeError, struct.error) as problem:
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as problem:
         raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
 
 
-def _restore(cls: type[Any], fields: dict[str, Any]) -> Any:
+def _types(hint: Any) -> frozenset[type]:
+    if hint is float:
+        return frozenset({float, int})
+    if isinstance(hint, types.UnionType):
+        return frozenset[type]().union(*(_types(option) for option in typing.get_args(hint)))
+    return frozenset({typing.get_origin(hint) or hint})
+
+
+_FIELDS: typing.Final[dict[type[Any], dict[str, frozenset[type]]]] = {
+    cls: {name: _types(hint) for name, hint in typing.get_type_hints(cls).items()}
+    for cls in (*_KINDS.values(), *_PARTS)
+}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return typing.cast("dict[str, Any]", value)
+
+
+def _made(cls: type[T], fields: Any) -> T:
+    """Fill a dataclass; a field of another type than it says would fail far from here, in a session."""
+    for name, value in _object(fields).items():
+        if type(value) not in _FIELDS[cls][name]:
+            raise TypeError(name)
+    return cls(**fields)
+
+
+def _restore(cls: type[Any], body: Any) -> Any:
+    fields = _object(body)
     if "words" in fields:
-        fields["words"] = tuple(Word(**word) for word in fields["words"])
+        fields["words"] = tuple(_made(Word, word) for word in fields["words"])
     if "labels" in fields:
         fields["labels"] = tuple(fields["labels"])
     if "reason" in fields and cls is Final:
         fields["reason"] = EndReason(fields["reason"])
     if cls is CallOpened:
-        return CallOpened(_restore_spec(fields["spec"]))
-    return cls(**fields)
+        fields["spec"] = _restore_spec(fields["spec"])
+    return _made(cls, fields)
 
 
-def _restore_spec(fields: dict[str, Any]) -> CallSpec:
-    audio = fields["audio"]
-    fields["audio"] = AudioFormat(Encoding(audio["encoding"]), audio["rate"], audio["channels"])
+def _restore_spec(body: Any) -> CallSpec:
+    fields = _object(body)
+    audio = _object(fields["audio"])
+    fields["audio"] = _made(AudioFormat, audio | {"encoding": Encoding(audio["encoding"])})
     fields["labels"] = tuple(fields["labels"])
     fields["hotwords"] = tuple(fields["hotwords"])
-    return CallSpec(**fields)
+    return _made(CallSpec, fields)

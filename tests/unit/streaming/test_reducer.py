@@ -1,0 +1,141 @@
+"""The rules by which all readers of a slot agree; each test fails without its rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streaming.decoding import Word
+from streaming.records import (
+    CallClosed,
+    EndReason,
+    Fence,
+    Final,
+    Finalized,
+    OutRecord,
+    Partial,
+    Progress,
+    SpeechStarted,
+)
+from streaming.reducer import ChannelProgress, Reducer
+
+
+def final(number: int, from_sample: int, to_sample: int, *, epoch: int = 1, call: str = "a", channel: int = 0) -> Final:
+    words = (Word(f"w{number}", 0.0, 0.1, 0.9), Word("end", 0.1, 0.2, 0.9))
+    return Final(
+        epoch, call, channel, number, from_sample, to_sample, words, "en", 0.9, "tiny", EndReason.ENDPOINT, 0.1, 0.1
+    )
+
+
+def partial(number: int, *, epoch: int = 1, call: str = "a") -> Partial:
+    return Partial(epoch, call, 0, number, 0, (), 0, 0.0, 0.1, "en", "tiny")
+
+
+@pytest.fixture
+def reducer() -> Reducer:
+    """One whose owner is of epoch 1."""
+    reducer = Reducer()
+    assert reducer.accept(Fence(1, "one"))
+    return reducer
+
+
+def test_finals_and_progress_that_continue_one_another_count(reducer: Reducer) -> None:
+    assert reducer.accept(final(0, 0, 100))
+    assert reducer.accept(Progress(1, "a", 0, 100, 250))
+    assert reducer.accept(final(1, 250, 300))
+    assert reducer.progress("a", 0) == ChannelProgress(2, 300, "w1 end")
+    assert reducer.dropped == 0
+
+
+def test_nothing_counts_before_the_first_fence() -> None:
+    """Without a fence nobody is known to own the slot."""
+    reducer = Reducer()
+
+    assert not reducer.accept(final(0, 0, 100, epoch=0))
+    assert reducer.dropped == 1
+
+
+def test_a_newer_fence_silences_the_former_owner_and_an_older_one_changes_nothing(reducer: Reducer) -> None:
+    """A process that lost its slot and does not know it may go on writing."""
+    assert reducer.accept(Fence(5, "two"))
+    assert not reducer.accept(Fence(3, "zombie"))
+    assert not reducer.accept(Fence(5, "two"))
+
+    assert not reducer.accept(final(0, 0, 100, epoch=3))
+    assert not reducer.accept(final(0, 0, 100, epoch=1))
+    assert reducer.accept(final(0, 0, 100, epoch=5))
+    assert (reducer.epoch, reducer.dropped) == (5, 2)
+
+
+def test_a_record_of_an_epoch_that_was_never_fenced_does_not_count(reducer: Reducer) -> None:
+    """The fence is what others wait for: a writer that skipped it has not replayed."""
+    assert not reducer.accept(final(0, 0, 100, epoch=2))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [SpeechStarted(0, "a", 0, 1.0), Finalized(0, "a", None, "m"), CallClosed(0, "a", "hangup", 1.0, 0.0)],
+    ids=lambda record: type(record).__name__,
+)
+def test_events_count_by_their_epoch_alone(reducer: Reducer, record: OutRecord) -> None:
+    assert not reducer.accept(record)
+    assert reducer.accept(replace(record, epoch=1))
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_final_with_another_number_than_the_next_does_not_count(reducer: Reducer, number: int) -> None:
+    """Repeated or skipped: either would break the promise of numbers without gaps."""
+    assert reducer.accept(final(0, 0, 100))
+
+    assert not reducer.accept(final(number, 100, 200))
+    assert reducer.progress("a", 0).done_to == 100
+    assert reducer.accept(final(1, 100, 200))
+
+
+@pytest.mark.parametrize("from_sample", [0, 99, 101])
+def test_a_final_that_does_not_continue_the_audio_does_not_count(reducer: Reducer, from_sample: int) -> None:
+    """Overlapping audio is text said twice, a gap is text lost."""
+    assert reducer.accept(final(0, 0, 100))
+
+    assert not reducer.accept(final(1, from_sample, 200))
+    assert not reducer.accept(Progress(1, "a", 0, from_sample, 200))
+
+
+def test_audio_that_ends_before_it_begins_does_not_count(reducer: Reducer) -> None:
+    assert reducer.accept(final(0, 0, 100))
+
+    assert not reducer.accept(Progress(1, "a", 0, 100, 99))
+    assert reducer.accept(Progress(1, "a", 0, 100, 100))
+
+
+def test_channels_and_calls_go_on_independently(reducer: Reducer) -> None:
+    assert reducer.accept(final(0, 0, 100))
+    assert reducer.accept(final(0, 0, 50, channel=1))
+    assert reducer.accept(final(0, 0, 70, call="b"))
+
+    assert reducer.progress("a", 1).done_to == 50
+    assert reducer.progress("b", 0).done_to == 70
+    assert reducer.progress("c", 0) == ChannelProgress()
+
+
+def test_a_partial_counts_if_it_is_of_the_owner_and_of_text_that_is_not_final(reducer: Reducer) -> None:
+    """Partials travel beside the finals and may be overtaken by them."""
+    assert reducer.accept(final(0, 0, 100))
+
+    assert reducer.accept_partial(partial(1))
+    assert not reducer.accept_partial(partial(0))
+    assert not reducer.accept_partial(partial(2))
+    assert not reducer.accept_partial(partial(1, epoch=0))
+
+
+def test_a_call_that_is_over_can_be_forgotten_alone(reducer: Reducer) -> None:
+    """A slot lives for weeks, its calls for minutes."""
+    for call in "ab":
+        assert reducer.accept(final(0, 0, 100, call=call))
+        assert reducer.accept(final(0, 0, 100, call=call, channel=1))
+
+    reducer.forget("a")
+
+    assert reducer.progress("a", 0) == reducer.progress("a", 1) == ChannelProgress()
+    assert reducer.progress("b", 1).done_to == 100
