@@ -235,7 +235,7 @@ class Session:
         return [effect for channel in asked for effect in self._channels[channel].finalize(key, now)]
 
     def _dtmf(self, channel: int, digit: str) -> Effect:
-        if channel >= len(self._channels):
+        if channel not in range(len(self._channels)):
             raise BadMessage("unknown_channel", f"DTMF on channel {channel}; the call has {len(self._channels)}")
         at = self._channels[channel].ear.clock.position / self.spec.audio.rate
         return Publish(Dtmf(self._epoch, self.spec.call, channel, digit, at))

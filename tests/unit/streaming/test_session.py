@@ -22,6 +22,8 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    Dtmf,
+    DtmfReceived,
     EndReason,
     Finalized,
     FinalizeRequested,
@@ -823,11 +825,23 @@ def test_a_chunk_that_cannot_be_is_refused_without_harm(channel: int, payload: b
     assert call.listen().hang_up().text() == scene.text
 
 
+def test_a_key_pressed_is_written_with_its_time_and_refused_for_a_side_that_is_not_there() -> None:
+    """Its place among the words is the place of its record among the audio."""
+    call = Conversation(Scene([], seconds=4.0)).listen(2.0)
+    call.tell(DtmfReceived(CALL, 0, "5"))
+
+    (dtmf,) = call.of_kind(Dtmf)
+    assert (dtmf.channel, dtmf.digit, dtmf.at) == (0, "5", pytest.approx(2.0, abs=0.05))
+    with pytest.raises(BadMessage):
+        call.tell(DtmfReceived(CALL, 1, "5"))
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 EVENTS: Final[list[Event]] = [
     AudioChunk(CALL, 0, 0, 0, b""),
     FinalizeRequested(CALL, None, "m"),
+    DtmfReceived(CALL, 0, "5"),
     CallEnded(CALL, "hangup"),
     SpeechScored(0, np.zeros(0, np.float32)),
     Decoded(0, 99, Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)),
