@@ -51,7 +51,7 @@ class Vocabulary:
             raise ModelDamaged(f"{file} is missing; copy it from the original model's folder")
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as problem:  # noqa: BLE001 - the library raises bare Exception
+        except Exception as problem:  # the library raises no narrower one
             raise ModelDamaged(f"{file} cannot be read; copy it again from the original model's folder") from problem
         self._bytes = [self._spell(token) for token in range(self._tokenizer.get_vocab_size())]
         self.eot = self._special("<|endoftext|>")

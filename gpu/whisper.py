@@ -14,24 +14,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
-import ctranslate2
+import ctranslate2 as _ctranslate2
 import numpy as np
 
 from gpu import guards
 from gpu.engine import Bucket
 from gpu.errors import EngineError, ModelDamaged, OutOfMemory
-from gpu.guards import Reading, Segment
+from gpu.guards import Reading
 from gpu.vocabulary import Vocabulary
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window, Word
 from streaming.features import normalise
 
 __all__ = ["Tuning", "WhisperEngine"]
+
+ctranslate2: Any = _ctranslate2  # it comes without types
 
 FULL: Final = 3000
 """Frames Whisper was trained on: 30 s."""
@@ -342,7 +344,7 @@ class WhisperEngine:
 
 
 def _padded(jobs: Sequence[_Job]) -> Float32Array:
-    """The batch's features, shape ``(jobs, n_mels, frames)``, each window normalised by itself and padded with zeros."""
+    """The batch's features, shape ``(jobs, n_mels, frames)``, each normalised by itself and padded with zeros."""
     frames = jobs[0].bucket.frames
     batch = np.zeros((len(jobs), jobs[0].window.features.shape[0], frames), np.float32)
     for row, job in zip(batch, jobs, strict=True):
@@ -353,7 +355,7 @@ def _padded(jobs: Sequence[_Job]) -> Float32Array:
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:
     """Some rows of an encoder's output."""
     on_host: Any = encoded.to_device(ctranslate2.Device.cpu)
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(on_host)[list(rows)]))
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(on_host)[list(rows)]))
 
 
 def _is_out_of_memory(problem: RuntimeError) -> bool:
@@ -361,7 +363,7 @@ def _is_out_of_memory(problem: RuntimeError) -> bool:
 
 
 @contextmanager
-def _translated(model: str) -> Iterator[None]:
+def _translated(model: str) -> Generator[None]:
     """Turn what CTranslate2 raises into this folder's errors."""
     try:
         yield
