@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server.auth import Keyring
-from server.dialect import Action, Audio, Close, Dialect, End, Event, Ill, Open, Opened, Trouble, Upgrade
+from server.dialect import Action, Audio, Close, Dialect, Dtmf, End, Event, Ill, Open, Opened, Trouble, Upgrade
 from server.errors import BadSetting, Refusal
 from server.json_frames import Fields, integer, json_object, section, string, strings, texts
 from server.native import CLOSE_CODES
@@ -34,6 +34,9 @@ TRACKS: Final = ("inbound", "outbound")
 ENCODINGS: Final = {"audio/x-mulaw": Encoding.MULAW, "audio/x-alaw": Encoding.ALAW, "audio/x-l16": Encoding.L16}
 """What ``mediaFormat.encoding`` may say; Twilio says the first."""
 
+DIGITS: Final = frozenset("0123456789*#ABCD")
+"""Keys a telephone has."""
+
 _DIGESTS: Final = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
 
 
@@ -50,16 +53,9 @@ def routes(keyring: Keyring, chosen: Twilio, idle_s: float) -> list[Route]:
     Raises:
         BadSetting: If the auth token is set and the public address is not.
     """
-    if chosen.auth_token is None:
-        return [
-            Route("/bridges/twilio", keyring.identify, TwilioDialect, idle_s),
-            Route(
-                "/bridges/twilio/{key}",
-                lambda caller: keyring.tenant_of(caller.captured["key"], loopback=caller.loopback),
-                TwilioDialect,
-                idle_s,
-            ),
-        ]
+    if not chosen.auth_token:
+        patterns = ("/bridges/twilio", "/bridges/twilio/{key}")
+        return [Route(pattern, keyring.identify, TwilioDialect, idle_s) for pattern in patterns]
     if not chosen.public_url:
         raise BadSetting("twilio.public_url is needed with twilio.auth_token: Twilio signs the address TwiML names")
     identify = _signed(chosen.auth_token.get_secret_value(), chosen.public_url, chosen.tenant)
@@ -155,6 +151,9 @@ class TwilioDialect(Dialect):
                 return self._media(section(message, "media"))
             case "start" if not self._live:
                 return [Open(self._start(message))]
+            case "dtmf" if self._live:
+                digit = string(section(message, "dtmf"), "digit")
+                return [Dtmf(0, digit)] if digit in DIGITS else []  # keys of the caller, whose track is the first
             case "stop":
                 self._done = True
                 return [End("hangup")] if self._live else [self._close]

@@ -55,6 +55,7 @@ WRITTEN: list[messages.ServerMessage] = [
     messages.UtteranceEnd(0, "customer", 1.22),
     messages.Finalized("f1", None),
     messages.Finalized("f2", 1),
+    messages.Dtmf(0, "customer", "5", 3.04),
     messages.Quality("tiny.en", "overload"),
     messages.Error("unknown_type", "'type' must be start, finalize, keepalive or close", fatal=False),
     messages.Error("overloaded", "the server is full; try again", fatal=True, retry_after_s=5.0),

@@ -56,17 +56,20 @@ async def test_a_bad_first_message_is_answered_and_closed_while_another_call_goe
     first: str | bytes, code: str, close: int
 ) -> None:
     """Whoever writes a client reads here what is wrong with it."""
-    async with running(models=["tiny.en"]) as served:
-        async with connect(served.url("/v1/stream")) as other, connect(served.url("/v1/stream")) as socket:
-            await say(other, {**START, "call": "other"})
-            await hear(other, "ready")
-            await socket.send(first)
-            messages, closed_with = await close_of(socket)
-            assert (messages[0]["type"], messages[0]["code"], messages[0]["fatal"]) == ("error", code, True)
-            assert closed_with == close
+    async with (
+        running(models=["tiny.en"]) as served,
+        connect(served.url("/v1/stream")) as other,
+        connect(served.url("/v1/stream")) as socket,
+    ):
+        await say(other, {**START, "call": "other"})
+        await hear(other, "ready")
+        await socket.send(first)
+        messages, closed_with = await close_of(socket)
+        assert (messages[0]["type"], messages[0]["code"], messages[0]["fatal"]) == ("error", code, True)
+        assert closed_with == close
 
-            await other.send(SECOND)
-            assert (await hear(other, "final"))["text"] == "word0"
+        await other.send(SECOND)
+        assert (await hear(other, "final"))["text"] == "word0"
 
 
 @pytest.mark.parametrize(
@@ -214,18 +217,21 @@ async def test_keys_are_demanded_before_the_upgrade_and_taken_from_three_places(
 
 async def test_a_full_server_says_so_before_the_upgrade_and_a_race_for_the_last_place_after_it() -> None:
     """Overload is answered within two seconds, with a hint when to come back."""
-    async with running(settings(limits__max_calls="1")) as served, connect(served.url("/v1/stream")) as late:
-        async with connect(served.url("/v1/stream")) as first:
-            await say(first, START)
-            await hear(first, "ready")
-            with pytest.raises(InvalidStatus) as refused:
-                async with connect(served.url("/v1/stream")):
-                    pass
-            assert refused.value.response.status_code == 503
-            assert refused.value.response.headers["Retry-After"] == "5"
-            await say(late, {**START, "call": "late"})
-            messages, closed_with = await close_of(late)
-            assert (messages[0]["code"], messages[0]["retry_after_s"], closed_with) == ("overloaded", 5.0, 1013)
+    async with (
+        running(settings(limits__max_calls="1")) as served,
+        connect(served.url("/v1/stream")) as late,
+        connect(served.url("/v1/stream")) as first,
+    ):
+        await say(first, START)
+        await hear(first, "ready")
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(served.url("/v1/stream")):
+                pass
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "5"
+        await say(late, {**START, "call": "late"})
+        messages, closed_with = await close_of(late)
+        assert (messages[0]["code"], messages[0]["retry_after_s"], closed_with) == ("overloaded", 5.0, 1013)
 
 
 async def test_a_second_call_of_the_same_id_is_refused_while_the_first_lives() -> None:

@@ -46,17 +46,19 @@ async def test_a_watcher_who_leaves_ends_nothing() -> None:
 
 async def test_only_the_tenant_of_a_call_may_watch_it() -> None:
     """Another tenant gets the answer of a call that does not exist."""
-    async with running(settings(auth__keys='{acme = ["a"], other = ["b"]}')) as served:
-        async with connect(served.url("/v1/stream?token=a")) as socket:
-            await say(socket, START)
-            await hear(socket, "ready")
-            for call, key in (("call-1", "b"), ("call-2", "a")):
-                with pytest.raises(InvalidStatus) as refused:
-                    async with connect(served.url(f"/v1/calls/{call}/events?token={key}")):
-                        pass
-                assert refused.value.response.status_code == 404
-            async with connect(served.url("/v1/calls/call-1/events?token=a")) as watcher:
-                assert (await hear(watcher))["type"] == "watching"
+    async with (
+        running(settings(auth__keys='{acme = ["a"], other = ["b"]}')) as served,
+        connect(served.url("/v1/stream?token=a")) as socket,
+    ):
+        await say(socket, START)
+        await hear(socket, "ready")
+        for call, key in (("call-1", "b"), ("call-2", "a")):
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(served.url(f"/v1/calls/{call}/events?token={key}")):
+                    pass
+            assert refused.value.response.status_code == 404
+        async with connect(served.url("/v1/calls/call-1/events?token=a")) as watcher:
+            assert (await hear(watcher))["type"] == "watching"
 
 
 async def test_watchers_are_told_when_the_server_stops() -> None:
