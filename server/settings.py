@@ -100,6 +100,99 @@ class Deepgram(_Section):
     """Seconds without audio or KeepAlive after which a connection is closed with 1011 NET-0001."""
 
 
+class Telnyx(_Section):
+    """Telnyx media streaming, /bridges/telnyx."""
+
+    l16_byte_order: Literal["auto", "little", "big"] = "auto"
+    """Byte order of L16 streams, which Telnyx does not state; auto finds it out from the first sound."""
+
+
+class Plivo(_Section):
+    """Plivo audio streaming, /bridges/plivo."""
+
+    auth_token: SecretStr | None = None
+    """Signs Plivo's requests; with it every request must carry a valid X-Plivo-Signature-V3, without it an API key."""
+    public_url: str | None = None
+    """The stream's address exactly as the XML names it, such as "wss://stt.example.com/bridges/plivo"."""
+    tenant: str = "local"
+    """Whose calls signed requests are."""
+
+
+class Vonage(_Section):
+    """Vonage Voice WebSockets, /bridges/vonage."""
+
+    signature_secret: SecretStr | None = None
+    """Signs Vonage's JWTs (HS256); with it every request must carry a valid one as Bearer, without it an API key."""
+    tenant: str = "local"
+    """Whose calls signed requests are."""
+
+
+class AudioHook(_Section):
+    """Genesys Cloud AudioHook, /bridges/audiohook; its API key is one of auth.keys."""
+
+    secrets: dict[str, SecretStr] = {}
+    """API key to its client secret in base64; requests that show this key must then be signed."""
+
+
+class AudioSocket(_Section):
+    """Asterisk AudioSocket: plain TCP without any key, so listen where only your Asterisk can connect."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """TCP port; none means not to listen, 0 lets the system choose."""
+    peers: tuple[str, ...] = ()
+    """Addresses or networks that may connect, such as "10.0.0.0/24"; none means all that can reach the port."""
+    tenant: str = "local"
+    """Whose calls these are."""
+
+
+class Models(_Section):
+    """Which models write, and where they come from."""
+
+    final: str = "tiny.en"
+    """Model of finals: a folder in CTranslate2's format, or a name that is looked for in TRUNKLINE_MODELS, among the
+    installed model packages (tiny.en, base) and, if allowed, on the hub."""
+    partial: str | None = None
+    """Model of partials; none for that of the finals."""
+    allow_hub: bool = False
+    """Whether a model that is nowhere here may be fetched from the hub."""
+
+
+class Devices(_Section):
+    """What decodes."""
+
+    names: tuple[str, ...] = ("cpu",)
+    """One process each: "cpu", or "cuda:0", "cuda:1" and so on; "cpu" twice makes two groups of threads."""
+    streams: int = Field(default=0, ge=0)
+    """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
+    compute_type: str = "auto"
+    """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
+    max_batch: int = Field(default=16, ge=1)
+    """Most windows of one batch."""
+
+
+class Speech(_Section):
+    """When utterances begin and end, and how often their text comes."""
+
+    endpoint_ms: int = Field(default=384, ge=64)
+    """Silence that ends an utterance, in milliseconds, unless a call asks for another."""
+    hesitation_ms: int = Field(default=128, ge=32)
+    """Silence after which its final is begun in advance, in milliseconds."""
+    start_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Probability of speech, 0..1, from which speech may begin."""
+    stop_threshold: float = Field(default=0.35, gt=0, lt=1)
+    """Probability of speech, 0..1, below which a frame is silent."""
+    first_partial_s: float = Field(default=0.4, gt=0)
+    """Speech before the first partial, in seconds."""
+    cadence_s: float = Field(default=1.0, gt=0)
+    """New audio between two partials of a channel, in seconds; stretched under load."""
+    longest_s: float = Field(default=15.0, ge=5, le=28)
+    """Length at which an utterance is cut at its quietest place, in seconds."""
+    max_gap_s: float = Field(default=30.0, gt=0)
+    """Longest gap on a call's media clock that is filled with silence, in seconds."""
+
+
 class Logs(_Section):
     """What is logged, to stderr."""
 
@@ -126,6 +219,14 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     twilio: Twilio = Twilio()
     deepgram: Deepgram = Deepgram()
+    models: Models = Models()
+    devices: Devices = Devices()
+    speech: Speech = Speech()
+    telnyx: Telnyx = Telnyx()
+    plivo: Plivo = Plivo()
+    vonage: Vonage = Vonage()
+    audiohook: AudioHook = AudioHook()
+    audiosocket: AudioSocket = AudioSocket()
     logs: Logs = Logs()
 
     @classmethod
@@ -157,7 +258,7 @@ def load(file: Path | None = None, flags: Mapping[str, str] | None = None) -> Se
     """
     try:
         stored: dict[str, object] = {} if file is None else tomllib.loads(file.read_text(encoding="utf-8"))
-        given = _merged(_merged(stored, EnvSettingsSource(Settings)()), _nested(flags or {}))
+        given = _merged(_merged(stored, _environment()), _nested(flags or {}))
         return Settings.model_validate(given)
     except OSError as problem:
         raise BadSetting(f"settings file {file} cannot be read: {problem.strerror}") from problem
@@ -185,17 +286,24 @@ def default_file() -> str:
 def _toml(value: object) -> str:
     match value:
         case None:
-            return '""'
+            return "# not set"
         case bool():
             return str(value).lower()
         case dict():
             return "{}"
         case tuple():
-            return "[]"
+            return json.dumps(value)
         case str():
             return json.dumps(value)
         case _:
             return str(value)
+
+
+def _environment() -> dict[str, object]:
+    source = EnvSettingsSource(Settings)
+    # A whole section is never one variable: TRUNKLINE_MODELS, for one, is the folder of the models.
+    source.env_vars = {name: value for name, value in source.env_vars.items() if "__" in name}
+    return source()
 
 
 def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

@@ -37,7 +37,7 @@ class Heard:
         self.messages: list[object] = []
         self._came = asyncio.Event()
         connection.on(EventType.MESSAGE, self._take)
-        self.listening = asyncio.create_task(connection.start_listening())  # type: ignore[no-untyped-call] - the SDK's
+        self.listening = asyncio.create_task(connection.start_listening())  # type: ignore[no-untyped-call]  # the SDK's
 
     def _take(self, message: object) -> None:
         self.messages.append(message)

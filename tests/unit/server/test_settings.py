@@ -74,14 +74,16 @@ def test_an_environment_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch
         load()
 
 
+def test_the_folder_of_the_models_is_not_taken_for_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_MODELS", "/srv/models")
+    assert load() == Settings()
+
+
 def test_the_default_file_says_the_defaults_and_explains_every_setting() -> None:
     """What the documentation shows is what the program does."""
     lines = default_file().splitlines()
     settings = [line[2:] if re.match(r"# [a-z_]+ = ", line) else line for line in lines]
     assert all(lines[at - 1].startswith("# ") for at, line in enumerate(settings) if line != lines[at])
-    stated = tomllib.loads("\n".join(line for line in settings if not line.startswith("#")))
-    for name, section in stated.items():
-        for key, value in section.items():
-            default = getattr(getattr(Settings(), name), key)
-            assert value == default or (not value and not default), f"{name}.{key}"
+    stated = tomllib.loads("\n".join(line for line in settings if not line.startswith("#") and "# not set" not in line))
+    assert Settings.model_validate(stated) == Settings()
     assert set(stated) == set(Settings.model_fields)
