@@ -1,0 +1,62 @@
+"""Which engine a device's description means."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, cast
+
+from gpu.engine import Engine
+from gpu.spec import DeviceSpec
+
+__all__ = ["build", "scripted", "whisper"]
+
+_KNOWN: Final = {"whisper": "gpu.engines:whisper", "scripted": "gpu.engines:scripted"}
+
+
+def build(spec: DeviceSpec, model: str) -> Engine:
+    """Make one of a device's engines.
+
+    Args:
+        spec: The device; its ``engine`` is ``whisper``, ``scripted``, or ``module:function`` of an engine of your own,
+            where the function takes what this one takes.
+        model: One of the device's models.
+
+    Raises:
+        EngineError: If the model is not found or cannot be loaded.
+        ValueError: If there is no such engine.
+    """
+    module, colon, function = _KNOWN.get(spec.engine, spec.engine).partition(":")
+    if not colon:
+        known = ", ".join(_KNOWN)
+        raise ValueError(f"there is no engine {spec.engine!r}; use one of {known}, or module:function of your own")
+    make = cast(Callable[[DeviceSpec, str], Engine], getattr(import_module(module), function))
+    return make(spec, model)
+
+
+def whisper(spec: DeviceSpec, model: str) -> Engine:
+    """Whisper on CTranslate2; options are the fields of its ``Tuning``, and ``hub``: whether models may be fetched."""
+    from gpu.models import ModelStore  # noqa: PLC0415  a device without Whisper does not pay for loading its libraries
+    from gpu.whisper import Tuning, WhisperEngine  # noqa: PLC0415  the same
+
+    options: dict[str, Any] = dict(spec.options)
+    store = ModelStore.from_environment(os.environ, allow_hub=bool(options.pop("hub", False)))
+    return WhisperEngine(
+        store.find(model),
+        Path(model).name,
+        device=spec.device,
+        compute_type=spec.compute_type,
+        workers=spec.streams,
+        tuning=Tuning(**options),
+    )
+
+
+def scripted(spec: DeviceSpec, model: str) -> Engine:
+    """Tones as words; options are the arguments of ``ScriptedEngine``, whose costs are slept for."""
+    from gpu.scripted import ScriptedEngine  # noqa: PLC0415  as above
+
+    options: dict[str, Any] = dict(spec.options)
+    return ScriptedEngine(model, sleep=time.sleep, **options)

@@ -1,0 +1,505 @@
+"""The shard's side of its devices: keeps their processes alive, hands each job to one, answers each exactly once.
+
+A device may die at any moment. The jobs it had only queued go to another device at once. Those that were inside the
+engine are suspects, for one of them may be why: they are tried again one at a time, each in a batch of its own, and the
+one that takes a second device with it is failed alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol, Self
+
+import structlog
+
+from gpu.batcher import Load, Why
+from gpu.child import Child
+from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
+from gpu.spec import DeviceSpec, Rung
+from gpu.wire import (
+    Answered,
+    Began,
+    Cancel,
+    Failed,
+    Fault,
+    FaultKind,
+    Leaving,
+    LoadReport,
+    Message,
+    Ready,
+    SetRung,
+    Start,
+    Submit,
+    Undone,
+)
+from streaming.decoding import DecodeJob, Hypothesis, Kind
+
+__all__ = ["DevicePool", "DeviceState", "DeviceStatus", "PoolObserver", "PoolStatus"]
+
+log = structlog.get_logger()
+
+BACK_OFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before each restart in a row; the first is at once, for most deaths are not the device's fault."""
+
+STEADY_S: Final = 60.0
+"""Seconds a device must have been ready for its restarts to count from the beginning again."""
+
+DEATHS: Final = 2
+"""Devices a job may take with it before it is failed."""
+
+FIRST_PER_JOB_S: Final = 0.05
+"""Seconds of a device per job, until its first batch says better."""
+
+SMOOTHING: Final = 0.1
+"""Share of the newest batch in the seconds per job."""
+
+
+class DeviceState(StrEnum):
+    """Where a device is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    LEAVING = "leaving"
+    """It takes no more jobs and finishes those it has."""
+    DOWN = "down"
+    """Dead; the next one starts after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """What is known about one device, for probes and metrics."""
+
+    name: str
+    state: DeviceState
+    models: tuple[str, ...]
+    pid: int | None
+    restarts: int
+    jobs: int
+    """Handed to it and not answered yet."""
+    load: Load | None
+    """Its last report; None before the first."""
+    drifting: bool
+    """Whether it is no longer as fast as its profile."""
+    faults: Mapping[FaultKind, int]
+    problem: str
+    """The last fault in words, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """What is known about all devices."""
+
+    devices: tuple[DeviceStatus, ...]
+    stranded: int
+    """Jobs that wait for a device to be ready."""
+    rung: Rung
+
+    @property
+    def ready(self) -> bool:
+        """Whether any device takes jobs."""
+        return any(device.state is DeviceState.READY for device in self.devices)
+
+
+class PoolObserver(Protocol):
+    """Hears what the devices do, for metrics."""
+
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
+        """A batch was decoded; its hypotheses say how long each job waited and how long the batch took."""
+        ...
+
+    def job_undone(self, device: str, why: Why) -> None:
+        """A job left a device's queue without being decoded."""
+        ...
+
+    def device_fault(self, device: str, kind: FaultKind) -> None:
+        """Something went wrong on a device."""
+        ...
+
+    def device_state(self, device: str, state: DeviceState) -> None:
+        """A device came or went."""
+        ...
+
+
+class Unobserved:
+    """An observer that does not listen."""
+
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
+        """Ignore it."""
+
+    def job_undone(self, device: str, why: Why) -> None:
+        """Ignore it."""
+
+    def device_fault(self, device: str, kind: FaultKind) -> None:
+        """Ignore it."""
+
+    def device_state(self, device: str, state: DeviceState) -> None:
+        """Ignore it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    job: DecodeJob
+    answer: asyncio.Future[Hypothesis]
+    device: _Device | None = None
+    deaths: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Device:
+    spec: DeviceSpec
+    state: DeviceState = DeviceState.DOWN
+    child: Child | None = None
+    jobs: set[int] = field(default_factory=set[int])
+    running: set[int] = field(default_factory=set[int])
+    suspect: int | None = None
+    accused: tuple[int, ...] | None = None
+    """Jobs that a fault named as its reason; None where it named none."""
+    confessed: bool = False
+    """Whether it said itself why it ends."""
+    per_job_s: float = FIRST_PER_JOB_S
+    load: Load | None = None
+    drifting: bool = False
+    restarts: int = 0
+    ready_at: float | None = None
+    faults: Counter[FaultKind] = field(default_factory=Counter[FaultKind])
+    problem: str = ""
+
+    def send(self, message: Message) -> None:
+        if self.child is not None:
+            self.child.send(message)
+
+
+class DevicePool:
+    """All devices of a shard. Use as an async context manager, or ``start`` and ``close``.
+
+    Args:
+        specs: The devices; names are unique.
+        rung: Models in force at first.
+        observer: Hears what they do.
+        clock: Monotonic seconds.
+
+    Raises:
+        ValueError: If there is no device, a name comes twice, or a device lacks a model of the rung.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[DeviceSpec],
+        rung: Rung,
+        *,
+        observer: PoolObserver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not specs or len({spec.name for spec in specs}) < len(specs):
+            raise ValueError(f"a pool needs devices with a name each, got {[spec.name for spec in specs]}")
+        self._devices = [_Device(spec) for spec in specs]
+        self._observer = observer or Unobserved()
+        self._clock = clock
+        self._pending: dict[int, _Pending] = {}
+        self._stranded: dict[int, _Pending] = {}  # without a device, in the order of coming
+        self._partials: dict[tuple[str, int], _Pending] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._some_ready = asyncio.Event()
+        self._closed = False
+        self._rung = rung
+        self._check(rung)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Start all device processes; ``ready`` waits for the first."""
+        self._keepers = [
+            asyncio.create_task(self._keep(device), name=f"device-{device.spec.name}") for device in self._devices
+        ]
+
+    async def ready(self) -> None:
+        """Wait until a device takes jobs."""
+        await self._some_ready.wait()
+
+    async def close(self) -> None:
+        """End all devices; jobs that are not answered get ``DeviceLost``."""
+        self._closed = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for pending in list(self._pending.values()):
+            _fail(pending, DeviceLost("the devices are shut down"))
+
+    def set_rung(self, rung: Rung) -> None:
+        """Put other models in force, for what waits and for what comes.
+
+        Raises:
+            ValueError: If a device does not hold them.
+        """
+        self._check(rung)
+        self._rung = rung
+        for device in self._devices:
+            device.send(SetRung(rung))
+
+    def expected_wait_s(self) -> float:
+        """Seconds a final handed over now would wait; infinite while no device is ready."""
+        loads = [device.load for device in self._devices if device.state is DeviceState.READY]
+        return min((load.final_wait_s if load else 0.0 for load in loads), default=math.inf)
+
+    def status(self) -> PoolStatus:
+        """What is known now; cheap."""
+        devices = tuple(
+            DeviceStatus(
+                name=device.spec.name,
+                state=device.state,
+                models=device.spec.models,
+                pid=device.child.pid if device.child else None,
+                restarts=device.restarts,
+                jobs=len(device.jobs),
+                load=device.load,
+                drifting=device.drifting,
+                faults=dict(device.faults),
+                problem=device.problem,
+            )
+            for device in self._devices
+        )
+        return PoolStatus(devices, len(self._stranded), self._rung)
+
+    # --- jobs ------------------------------------------------------------------------------------------------------
+
+    async def decode(self, job: DecodeJob) -> Hypothesis:
+        """Decode a window on whichever device is soonest. Cancelling the caller cancels the job.
+
+        Args:
+            job: Whose number is not in use; within a channel, a higher number is newer audio.
+
+        Raises:
+            Superseded: If it is a partial that is not worth decoding any more.
+            JobCancelled: If ``cancel`` was called for it.
+            JobFailed: If no device can decode it.
+            DeviceLost: If the pool is closed.
+        """
+        if self._closed:
+            raise DeviceLost("the devices are shut down")
+        if job.job in self._pending:
+            raise ValueError(f"job {job.job} is being decoded already")
+        pending = _Pending(job, asyncio.get_running_loop().create_future())
+        self._pending[job.job] = pending
+        try:
+            self._take_in(pending)
+            return await pending.answer
+        finally:
+            self._let_go(pending)
+
+    def cancel(self, number: int) -> None:
+        """Give up a job, wherever it is; one that is unknown or answered is left alone."""
+        if number in self._pending:
+            _fail(self._pending[number], JobCancelled("cancelled by whoever asked"))
+
+    def _take_in(self, pending: _Pending) -> None:
+        job = pending.job
+        model = job.window.model
+        if model is not None and not any(model in device.spec.models for device in self._devices):
+            _fail(pending, JobFailed(f"no device holds the model {model}"))
+            return
+        channel = (job.call, job.channel)
+        older = self._partials.get(channel)
+        if older is not None and older.device is None:
+            _fail(older, Superseded(Why.SUPERSEDED.value))
+        # The device that still has the channel's partial in its queue is the one that can replace it there.
+        preferred = older.device if older is not None else None
+        if job.window.kind is Kind.PARTIAL:
+            self._partials[channel] = pending
+        self._place(pending, preferred)
+
+    def _let_go(self, pending: _Pending) -> None:
+        """Forget a job that is answered, or whose caller is gone."""
+        job = pending.job
+        self._pending.pop(job.job, None)
+        self._stranded.pop(job.job, None)
+        if self._partials.get((job.call, job.channel)) is pending:
+            del self._partials[job.call, job.channel]
+        device = pending.device
+        if device is None:
+            return
+        if job.job in device.jobs:  # nobody said that the device is done with it
+            device.send(Cancel(job.job))
+            device.jobs.discard(job.job)
+        if device.suspect == job.job:
+            device.suspect = None
+            self._resettle()
+
+    def _place(self, pending: _Pending, preferred: _Device | None = None) -> None:
+        """Hand a job to a device, or keep it until one can take it."""
+        candidates = [device for device in self._devices if self._may_take(device, pending)]
+        if not candidates:
+            pending.device = None
+            self._stranded[pending.job.job] = pending
+            return
+        device = preferred if preferred in candidates and preferred else min(candidates, key=_expected_s)
+        pending.device = device
+        self._stranded.pop(pending.job.job, None)
+        device.jobs.add(pending.job.job)
+        if pending.deaths:
+            device.suspect = pending.job.job
+        device.send(Submit(pending.job, alone=pending.deaths > 0))
+
+    def _may_take(self, device: _Device, pending: _Pending) -> bool:
+        model = pending.job.window.model
+        holds = model is None or model in device.spec.models
+        # One suspect at a time: should the device die again, it is clear over which job.
+        return device.state is DeviceState.READY and holds and (not pending.deaths or device.suspect is None)
+
+    def _resettle(self) -> None:
+        for pending in list(self._stranded.values()):
+            if not pending.answer.done():
+                self._place(pending)
+
+    # --- messages of a device --------------------------------------------------------------------------------------
+
+    def _hear(self, device: _Device, message: Message) -> None:
+        match message:
+            case Answered():
+                self._answered(device, message)
+            case Began(jobs):
+                device.running.update(jobs)
+            case Undone(number, why):
+                self._observer.job_undone(device.spec.name, why)
+                self._settle(device, number, Superseded(why.value))
+            case Failed(number, problem):
+                self._settle(device, number, JobFailed(problem))
+            case LoadReport(load, drifting):
+                device.load, device.drifting = load, drifting
+            case Ready(load_s):
+                log.info("device.ready", device=device.spec.name, load_s=round(load_s, 3))
+                device.ready_at = self._clock()
+                self._change(device, DeviceState.READY)
+                device.send(SetRung(self._rung))
+                self._resettle()
+            case Fault(kind, problem, suspects, fatal):
+                self._fault(device, kind, problem)
+                device.accused = suspects or device.accused
+                if fatal:
+                    device.confessed = True
+                    self._change(device, DeviceState.LEAVING)
+            case Leaving():
+                self._change(device, DeviceState.LEAVING)
+            case _:
+                raise ValueError(f"a shard takes no {type(message).__name__}")
+
+    def _answered(self, device: _Device, message: Answered) -> None:
+        streams = device.spec.streams
+        newest_s = message.seconds / len(message.jobs) / streams
+        device.per_job_s += SMOOTHING * (newest_s - device.per_job_s)
+        for number, hypothesis in zip(message.jobs, message.hypotheses, strict=True):
+            self._settle(device, number, hypothesis)
+        self._observer.batch_done(device.spec.name, message.model, message.hypotheses, message.predicted_s)
+
+    def _settle(self, device: _Device, number: int, outcome: Hypothesis | Exception) -> None:
+        device.running.discard(number)
+        if number not in device.jobs:
+            return  # cancelled meanwhile
+        device.jobs.discard(number)
+        answer = self._pending[number].answer
+        if answer.done():
+            return
+        if isinstance(outcome, Hypothesis):
+            answer.set_result(outcome)
+        else:
+            answer.set_exception(outcome)
+
+    def _fault(self, device: _Device, kind: FaultKind, problem: str) -> None:
+        log.warning("device.fault", device=device.spec.name, kind=kind.value, problem=problem)
+        device.faults[kind] += 1
+        device.problem = problem
+        self._observer.device_fault(device.spec.name, kind)
+
+    # --- the life of a device --------------------------------------------------------------------------------------
+
+    async def _keep(self, device: _Device) -> None:
+        """Start the device's process again whenever it is gone."""
+        in_a_row = 0
+        while True:
+            await self._live(device)
+            lived_s = self._clock() - device.ready_at if device.ready_at is not None else 0.0
+            in_a_row = 0 if lived_s > STEADY_S else min(in_a_row + 1, len(BACK_OFF_S) - 1)
+            await asyncio.sleep(BACK_OFF_S[max(0, in_a_row - 1)])
+            device.restarts += 1
+
+    async def _live(self, device: _Device) -> None:
+        """One life of a device's process, from its start to the last of its jobs taken elsewhere."""
+        device.ready_at = None
+        device.accused = None
+        device.confessed = False
+        self._change(device, DeviceState.STARTING)
+        try:
+            async with Child(lambda message: self._hear(device, message)) as child:
+                device.child = child
+                child.send(Start(device.spec, self._rung))
+                await child.gone()
+                self._bereave(device)  # before waiting for the process: a driver may take seconds to let go of it
+                fault = await child.ended()
+            if fault is not None and not device.confessed:
+                self._fault(device, *fault)
+        except OSError as problem:
+            self._fault(device, FaultKind.START, f"its process cannot be started: {problem}")
+        finally:
+            device.child = None
+            self._bereave(device)
+
+    def _bereave(self, device: _Device) -> None:
+        """Find other devices for the jobs of a dead one."""
+        device.load = None
+        self._change(device, DeviceState.DOWN)
+        guilty = device.running if device.accused is None else set(device.accused)
+        held = [self._pending[number] for number in sorted(device.jobs)]
+        device.jobs, device.running, device.suspect = set(), set(), None
+        for pending in held:
+            pending.deaths += pending.job.job in guilty
+            pending.device = None
+            if pending.answer.done():
+                continue
+            if self._is_outdated(pending.job):
+                _fail(pending, Superseded(Why.SUPERSEDED.value))
+            elif pending.deaths >= DEATHS:
+                _fail(pending, JobFailed(f"{DEATHS} devices died over it: {device.problem}"))
+            else:
+                self._stranded[pending.job.job] = pending
+        self._resettle()
+
+    def _is_outdated(self, job: DecodeJob) -> bool:
+        newest = self._partials.get((job.call, job.channel))
+        return job.window.kind is Kind.PARTIAL and newest is not None and newest.job.job > job.job
+
+    def _change(self, device: _Device, state: DeviceState) -> None:
+        if device.state is state:
+            return
+        device.state = state
+        self._observer.device_state(device.spec.name, state)
+        if any(each.state is DeviceState.READY for each in self._devices):
+            self._some_ready.set()
+        else:
+            self._some_ready.clear()
+
+    def _check(self, rung: Rung) -> None:
+        for device in self._devices:
+            for model in (rung.partial_model, rung.final_model):
+                if model not in device.spec.models:
+                    held = ", ".join(device.spec.models)
+                    raise ValueError(f"device {device.spec.name} does not hold the model {model}; it holds {held}")
+
+
+def _expected_s(device: _Device) -> float:
+    """Seconds until a job handed to the device now would be done, by what it has and how fast it was lately."""
+    return (len(device.jobs) + 1) * device.per_job_s
+
+
+def _fail(pending: _Pending, problem: Exception) -> None:
+    if not pending.answer.done():
+        pending.answer.set_exception(problem)
