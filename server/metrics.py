@@ -61,6 +61,51 @@ class Metrics:
         self.unreadable = Counter(
             "trunkline_unreadable_records_total", "Log records this version cannot read.", registry=registry
         )
+        self.undecoded = Counter(
+            "trunkline_undecoded_windows_total",
+            "Windows that got no hypothesis: partials that were replaced, or whatever devices failed of.",
+            ("kind", "error"),
+            registry=registry,
+        )
+        self.cadence = Gauge(
+            "trunkline_partial_cadence_seconds", "New audio between two partials of a channel.", registry=registry
+        )
+        self.expected_wait = Gauge(
+            "trunkline_expected_wait_seconds", "How long a final handed over now would wait.", registry=registry
+        )
+        self.queue_wait = Histogram(
+            "trunkline_queue_wait_seconds",
+            "How long windows waited on a device.",
+            ("gpu",),
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "trunkline_batch_seconds", "Time of a batch.", ("gpu", "model"), buckets=LATENCY_S, registry=registry
+        )
+        self.batch_size = Histogram(
+            "trunkline_batch_size",
+            "Windows in a batch.",
+            ("gpu", "model"),
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "trunkline_padded_retries_total",
+            "Windows decoded once more, padded, because a check fired.",
+            ("model",),
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "trunkline_dropped_jobs_total",
+            "Jobs that left a device's queue undecoded.",
+            ("gpu", "why"),
+            registry=registry,
+        )
+        self.faults = Counter(
+            "trunkline_gpu_faults_total", "What went wrong on devices.", ("gpu", "kind"), registry=registry
+        )
+        self.device_ready = Gauge("trunkline_device_ready", "Whether a device takes jobs.", ("gpu",), registry=registry)
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format."""

@@ -1,0 +1,79 @@
+"""What shards and devices did, counted: they are told by whoever wires them, and know nothing of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from server.metrics import Metrics
+from streaming.decoding import Hypothesis, Kind
+from streaming.records import Final, Record
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Pace(Protocol):
+    """How often partials come."""
+
+    @property
+    def cadence_s(self) -> float:
+        """Seconds of new audio between two partials of a channel."""
+        ...
+
+
+class ShardObserver:
+    """Counts what a shard did."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def record_written(self, record: Record) -> None:
+        """Count finals, and time them from the arrival of the last spoken sample."""
+        if isinstance(record, Final):
+            self._metrics.final_latency.labels(record.model).observe(record.latency_s)
+
+    def decode_failed(self, kind: Kind, error: Exception) -> None:
+        """Count a window that was not decoded; a final's is worth a line."""
+        self._metrics.undecoded.labels(kind.value, type(error).__name__).inc()
+        if kind is Kind.FINAL:
+            log.warning("decode.failed", kind=kind.value, error=type(error).__name__, problem=str(error))
+
+    def pace_changed(self, pace: Pace) -> None:
+        """Show the cadence in force."""
+        self._metrics.cadence.set(pace.cadence_s)
+        log.info("shard.pace", cadence_s=pace.cadence_s)
+
+
+class DeviceObserver:
+    """Counts what devices did."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
+        """Count a batch: its size, its time, and how long its windows waited."""
+        del predicted_s
+        self._metrics.batch_size.labels(device, model).observe(len(hypotheses))
+        if hypotheses:
+            self._metrics.batch_seconds.labels(device, model).observe(hypotheses[0].compute_s)
+        for hypothesis in hypotheses:
+            self._metrics.queue_wait.labels(device).observe(hypothesis.queue_s)
+            if hypothesis.retried:
+                self._metrics.retries.labels(model).inc()
+
+    def job_undone(self, device: str, why: str) -> None:
+        """Count a job that left a queue undecoded."""
+        self._metrics.dropped.labels(device, str(why)).inc()
+
+    def device_fault(self, device: str, kind: str) -> None:
+        """Count a fault."""
+        self._metrics.faults.labels(device, str(kind)).inc()
+        log.warning("device.fault", device=device, kind=str(kind))
+
+    def device_state(self, device: str, state: str) -> None:
+        """Show whether a device takes jobs."""
+        self._metrics.device_ready.labels(device).set(str(state) == "ready")
+        log.info("device.state", device=device, state=str(state))

@@ -1,0 +1,132 @@
+"""Everything on one machine: gateway, log, shard, devices. The one module that knows server, scaler and gpu at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from prometheus_client import CollectorRegistry
+
+from gpu.errors import EngineError
+from gpu.models import ModelStore, mel_bands
+from gpu.pool import DevicePool
+from gpu.spec import DeviceSpec, Rung
+from gpu.vad import SileroVad
+from scaler.shard import Shard
+from server.errors import BadSetting
+from server.gateway import Gateway
+from server.health import Readiness
+from server.metrics import Metrics
+from server.observers import DeviceObserver, ShardObserver
+from server.settings import Devices, Settings, Speech
+from streaming.channel import ChannelSettings
+from streaming.endpoint import EndpointSettings
+from streaming.log.memory import MemoryLog
+from streaming.utterance import WindowSettings
+
+SLOTS = 64
+"""Slots of the log in memory; there is one owner, so they need only be enough to keep a slot's calls few."""
+
+
+async def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a stop that was asked for.
+
+    Raises:
+        BadSetting: If a model is missing or damaged, or the address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+    return 0
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        BadSetting: If a model is missing or damaged, or the address cannot be listened on.
+    """
+    rung = Rung(settings.models.partial or settings.models.final, settings.models.final)
+    mels = find_models(rung, allow_hub=settings.models.allow_hub)
+    metrics = Metrics(CollectorRegistry())
+    source = MemoryLog(SLOTS)
+    pool = DevicePool(device_specs(settings.devices, rung), rung, observer=DeviceObserver(metrics))
+    shard = Shard(
+        source,
+        SileroVad(),
+        pool,
+        settings=channel_settings(settings.speech, mels),
+        observer=ShardObserver(metrics),
+    )
+    metrics.expected_wait.set_function(pool.expected_wait_s)
+    fenced = asyncio.Event()
+
+    def readiness() -> Readiness:
+        ready = fenced.is_set() and pool.status().ready
+        return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
+
+    names = tuple(dict.fromkeys((rung.final_model, rung.partial_model)))
+    gateway = Gateway(settings, source, models=names, readiness=readiness, metrics=metrics)
+    async with pool, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
+        await gateway.run(stop)
+        running.cancel()
+
+
+def find_models(rung: Rung, *, allow_hub: bool) -> int:
+    """Find every model before anything is started, and return how many mel bands they take.
+
+    Raises:
+        BadSetting: If a model is missing or damaged, or if the two tiers take different features.
+    """
+    store = ModelStore.from_environment(os.environ, allow_hub=allow_hub)
+    try:
+        bands = {name: mel_bands(store.find(name)) for name in (rung.partial_model, rung.final_model)}
+    except EngineError as problem:
+        raise BadSetting(str(problem)) from problem
+    if len(set(bands.values())) > 1:
+        raise BadSetting(f"models of {bands} mel bands cannot share a channel's features; choose two of one kind")
+    return bands[rung.final_model]
+
+
+def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
+    """Describe the device processes; devices named twice share nothing but the name's meaning."""
+    models = tuple(dict.fromkeys((rung.final_model, rung.partial_model)))
+    cores = max(1, len(os.sched_getaffinity(0)) // max(1, devices.names.count("cpu")))
+    specs: list[DeviceSpec] = []
+    for number, name in enumerate(devices.names):
+        on_cpu = name == "cpu"
+        compute_type = devices.compute_type
+        if compute_type == "auto":
+            compute_type = "int8" if on_cpu else "float16"
+        specs.append(
+            DeviceSpec(
+                name=f"{name}-{number}" if on_cpu else name,
+                models=models,
+                device=name,
+                compute_type=compute_type,
+                streams=devices.streams or (cores if on_cpu else 2),
+                max_batch=devices.max_batch,
+            )
+        )
+    return specs
+
+
+def channel_settings(speech: Speech, n_mels: int) -> ChannelSettings:
+    """Hand the settings to the core as plain numbers."""
+    endpoint = EndpointSettings(
+        start_threshold=speech.start_threshold,
+        stop_threshold=speech.stop_threshold,
+        hesitation_ms=speech.hesitation_ms,
+        endpoint_ms=speech.endpoint_ms,
+    )
+    windows = WindowSettings(
+        first_partial_s=speech.first_partial_s, cadence_s=speech.cadence_s, longest_s=speech.longest_s
+    )
+    return ChannelSettings(endpoint=endpoint, windows=windows, n_mels=n_mels, max_gap_s=speech.max_gap_s)
