@@ -45,6 +45,12 @@ imports: setup
 test: setup ## Run all tests
 	$(BIN)/pytest
 
+test-kafka: setup ## Run the tests that need a Kafka broker; KAFKA_BOOTSTRAP=host:port adds a cluster of yours
+	$(BIN)/pytest -m kafka
+
+chaos: setup ## Break the ownership of slots at random, 10,000 times, and look for lost, repeated or changed finals
+	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest tests/unit/scaler/test_ownership_model.py
+
 coverage: setup ## Run the unit and contract tests and show what they leave out; the pure modules must leave out nothing
 	$(BIN)/pytest --cov --cov-report=term -m 'not kafka' tests/unit tests/contract
 	$(BIN)/coverage report --include=$(PURE) --omit='streaming/log/*' --fail-under=100

@@ -208,6 +208,7 @@ class KafkaReader:
         self._name = settings.topic(topic)
         self._positions: dict[int, int] = {}
         self._assigned = asyncio.Event()
+        self._turn = asyncio.Lock()  # starting and stopping, one after the other: a half-started consumer cannot stop
         self._started = False
         self._closed = False
 
@@ -223,8 +224,8 @@ class KafkaReader:
 
         Raises:
             asyncio.CancelledError: If the reader is closed.
-            LogError: If the cluster refuses, or the reader's topic is not there. Brokers that do not answer are waited
-                for.
+            LogError: If the cluster refuses, or does not answer the first call; ``next`` may be called again. Brokers
+                that go away later are waited for.
         """
         while not self._closed:
             if not self._positions:
@@ -242,14 +243,19 @@ class KafkaReader:
         """Stop; a waiting ``next`` is cancelled."""
         self._closed = True
         self._assigned.set()
-        with suppress(library().errors.KafkaError, OSError):
-            await self._consumer.stop()
+        async with self._turn:
+            self._started = False
+            with suppress(library().errors.KafkaError, OSError):
+                await self._consumer.stop()
 
     async def _start(self) -> None:
-        with translating(f"reading {self._name}"):
-            await self._consumer.start()
-        self._started = True
-        self._apply()
+        async with self._turn:
+            if self._closed:
+                return
+            with translating(f"reading {self._name}"):
+                await self._consumer.start()
+            self._started = True
+            self._apply()
 
     def _apply(self) -> None:
         if not self._positions:

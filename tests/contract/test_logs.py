@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from collections.abc import Iterator
 
 import pytest
 
 from streaming.log import Entry, Log, Reader, Topic
-from streaming.log.memory import READ_ENTRIES, MemoryLog
-
-SLOTS: Final = 8
-
-OpenLog = Callable[[], AbstractAsyncContextManager[Log]]
+from streaming.log.memory import READ_ENTRIES
+from tests.support.logs import IMPLEMENTATIONS, SLOTS, Brokers, OpenLog, opener
 
 
-@asynccontextmanager
-async def in_memory() -> AsyncGenerator[Log]:
-    """A log without a service."""
-    log = MemoryLog(SLOTS)
-    yield log
-    await log.close()
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Brokers]:
+    """Brokers, each started when the first test asks for it."""
+    started = Brokers()
+    yield started
+    started.stop()
 
 
-@pytest.fixture(params=[in_memory])
-def open_log(request: pytest.FixtureRequest) -> OpenLog:
-    """Opens an empty log of ``SLOTS`` slots, and closes it."""
-    opener: OpenLog = request.param
-    return opener
+@pytest.fixture(params=IMPLEMENTATIONS)
+def open_log(request: pytest.FixtureRequest, brokers: Brokers) -> OpenLog:
+    """Opens a log of ``SLOTS`` slots, and closes it; other tests may have written to it."""
+    assert isinstance(request.node, pytest.Function)
+    return opener(request.param, brokers, request.node.originalname)
 
 
 async def append(log: Log, slot: int, *values: bytes, topic: Topic = Topic.AUDIO) -> list[int]:

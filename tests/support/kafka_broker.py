@@ -125,7 +125,7 @@ class KafkaCluster:
             raise KafkaMissing(reason)
         self._jars = jars(version)
         self._folder = Path(tempfile.mkdtemp(prefix="trunkline-kafka-"))
-        self._ports = _free_ports(2 * brokers)
+        self._ports = free_ports(2 * brokers)
         self._count = brokers
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         atexit.register(self.stop)
@@ -224,7 +224,7 @@ class KafkaCluster:
 
     def _await_ready(self, node: int) -> None:
         give_up = time.monotonic() + START_TIMEOUT_S
-        while not _answers(self._ports[node]):
+        while not answers(self._ports[node]):
             ended = self._processes[node].poll()
             if ended is not None or time.monotonic() > give_up:
                 told = self._output(node).read_text()[-2000:]
@@ -242,7 +242,8 @@ class KafkaCluster:
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports on loopback that nobody listened on a moment ago."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -250,7 +251,8 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Tell whether somebody listens on a port of loopback."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
