@@ -24,7 +24,8 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     out = stream or sys.stderr
     text = style == "text" or (style == "auto" and out.isatty())
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        # Plain: the renderer's own tracebacks show local variables, which hold what people said.
+        [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -38,3 +38,17 @@ def test_a_terminal_gets_text() -> None:
     structlog.get_logger().warning("gateway.drain_cut_short", connections=2)
     assert "gateway.drain_cut_short" in out.getvalue()
     assert not out.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_shows_no_local_variables(style: str) -> None:
+    """They hold what people said."""
+    out = io.StringIO()
+    logs.configure("info", style, out)
+    text = "my card is"
+    try:
+        raise ValueError(len(text))
+    except ValueError:
+        structlog.get_logger().exception("connection.failed")
+    assert "ValueError: 10" in out.getvalue()
+    assert out.getvalue().count("my card is") == 0
