@@ -37,8 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[Settings], Awaitable[int]] = importlib.import_module("server.standalone").run
         return uvloop.run(_awaited(run(settings)))
     except BadSetting as problem:
-        sys.stderr.write(f"trunkline: {problem}\n")
-        return BAD_SETTINGS
+        return _refuse(problem)
+    except BaseExceptionGroup as several:
+        found = _first_bad_setting(several)
+        if found is None:
+            raise
+        return _refuse(found)
+
+
+def _refuse(problem: BadSetting) -> int:
+    sys.stderr.write(f"trunkline: {problem}\n")
+    return BAD_SETTINGS
+
+
+def _first_bad_setting(several: BaseExceptionGroup[BaseException]) -> BadSetting | None:
+    """Find what a task group wraps: a port in use is only found out once other tasks run."""
+    for problem in several.exceptions:
+        if isinstance(problem, BadSetting):
+            return problem
+        if isinstance(problem, BaseExceptionGroup):
+            found = _first_bad_setting(problem)  # pyright: ignore[reportUnknownArgumentType] - of any exceptions
+            if found is not None:
+                return found
+    return None
 
 
 async def _awaited(running: Awaitable[int]) -> int:

@@ -181,7 +181,6 @@ class Delivery:
         if isinstance(record, Final):
             self._transcripts[record.call].finals.append(value)
             self._metrics.finals.labels(record.model).inc()
-            self._metrics.final_latency.labels(record.model).observe(record.latency_s)
 
     def _end(self, reducer: Reducer, record: CallClosed) -> None:
         reducer.forget(record.call)

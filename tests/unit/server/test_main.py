@@ -15,7 +15,7 @@ from server.settings import Settings, default_file
 class FakeStandalone(ModuleType):
     """Stands for the composition root: what it runs has tests of its own."""
 
-    def __init__(self, problem: BadSetting | None = None) -> None:
+    def __init__(self, problem: Exception | None = None) -> None:
         super().__init__("server.standalone")
         self.settings: Settings | None = None
         self._problem = problem
@@ -61,3 +61,18 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(
     monkeypatch.setitem(sys.modules, "server.standalone", FakeStandalone(problem))
     assert main(["standalone"]) == 2
     assert capsys.readouterr().err == "trunkline: cannot listen on 127.0.0.1:8080\n"
+
+
+def test_a_bad_setting_found_among_running_tasks_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Task groups wrap what their tasks raise."""
+    problem = BadSetting("cannot listen on 127.0.0.1:8080")
+    several = ExceptionGroup("tasks", [ExceptionGroup("more", [ValueError()]), ExceptionGroup("more", [problem])])
+    monkeypatch.setitem(sys.modules, "server.standalone", FakeStandalone(several))
+    assert main(["standalone"]) == 2
+    assert capsys.readouterr().err == "trunkline: cannot listen on 127.0.0.1:8080\n"
+
+    monkeypatch.setitem(sys.modules, "server.standalone", FakeStandalone(ExceptionGroup("tasks", [ValueError()])))
+    with pytest.raises(ExceptionGroup):
+        main(["standalone"])
