@@ -29,6 +29,14 @@ PATIENCE_S: Final = 2.0
 """Seconds a child that lost its socket has to end by itself."""
 
 
+def _sockets() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    return ours, theirs
+
+
 def _python_path() -> str:
     others = os.environ.get("PYTHONPATH")
     return f"{ROOT}{os.pathsep}{others}" if others else str(ROOT)
@@ -37,13 +45,17 @@ def _python_path() -> str:
 class Child:
     """A device process. ``async with`` starts it and makes sure that it is gone afterwards.
 
+    Jobs and answers have a socket each: on one for both, a job sent to a process that just died would break the
+    connection before its last answers, and its reason for dying, are read.
+
     Args:
         on_message: Called with each of its messages.
     """
 
     def __init__(self, on_message: Callable[[Message], None]) -> None:
         self._on_message = on_message
-        self._protocol = FrameProtocol(self._receive, self._lost)
+        self._jobs = FrameProtocol(self._receive, self._deaf)
+        self._answers = FrameProtocol(self._receive, self._cut_off)
         self._cut = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -55,32 +67,36 @@ class Child:
         return self._process.pid if self._process else None
 
     async def __aenter__(self) -> Self:
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setblocking(False)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        jobs, its_jobs = _sockets()
+        answers, its_answers = _sockets()
+        handles = its_jobs.fileno(), its_answers.fileno()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "gpu.device",
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
+                *map(str, handles),
+                pass_fds=handles,
                 env=os.environ | {"PYTHONPATH": _python_path()},
                 start_new_session=True,  # the terminal's Ctrl-C is for the parent to act on
             )
         except BaseException:
-            ours.close()
+            jobs.close()
+            answers.close()
             raise
         finally:
-            theirs.close()
-        await asyncio.get_running_loop().create_connection(lambda: self._protocol, sock=ours)
+            its_jobs.close()
+            its_answers.close()
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self._jobs, sock=jobs)
+        await loop.create_connection(lambda: self._answers, sock=answers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._silence is not None:
             self._silence.cancel()
-        self._protocol.abort()
+        self._jobs.abort()
+        self._answers.abort()
         if self._process is None:
             return
         try:
@@ -91,7 +107,7 @@ class Child:
 
     def send(self, message: Message) -> None:
         """Send a message; to a child that is gone it goes nowhere, and ``gone`` tells."""
-        self._protocol.send(message)
+        self._jobs.send(message)
 
     async def gone(self) -> None:
         """Wait until nothing will be heard of it any more: its socket is closed, or it was silent for long."""
@@ -135,5 +151,10 @@ class Child:
         self._was_silent = True
         self._cut.set()
 
-    def _lost(self) -> None:
+    def _cut_off(self) -> None:
         self._cut.set()
+
+    def _deaf(self) -> None:
+        """It takes no more jobs; its answers end soon, or it is as good as gone."""
+        if not self._cut.is_set():
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._cut.set)

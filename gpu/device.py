@@ -1,8 +1,9 @@
 """The device process: jobs in, batches through the engine, hypotheses out. Nothing it holds matters to anybody else.
 
-It is a child of the shard and talks to it over one inherited socket. It leaves by itself
+It is a child of the shard and talks to it over two inherited sockets, one for jobs and one for answers. It leaves by
+itself
 
-* when the shard is gone (the socket closes): at once, nobody is left to answer;
+* when the shard is gone (the sockets close): at once, nobody is left to answer;
 * on SIGTERM: after finishing what it has;
 * when a batch is stuck or one window alone does not fit into memory: saying why. A thread inside a GPU library cannot
   be interrupted, only its process ended; the shard starts another and submits its jobs again.
@@ -260,14 +261,16 @@ class _Process:
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[Start] = self._loop.create_future()
         self._leave = asyncio.Event()
-        self._protocol = FrameProtocol(self._receive, self._lost)
+        self._jobs = FrameProtocol(self._receive, self._lost)
+        self._answers = FrameProtocol(self._receive, self._lost)
         self._dispatcher: Dispatcher | None = None
         self._status = 0
 
-    async def run(self, connection: socket.socket) -> None:
+    async def run(self, jobs: socket.socket, answers: socket.socket) -> None:
         self._loop.set_exception_handler(self._unforeseen)
         self._loop.add_signal_handler(signal.SIGTERM, self._leave.set)
-        await self._loop.create_connection(lambda: self._protocol, sock=connection)
+        await self._loop.create_connection(lambda: self._answers, sock=answers)
+        await self._loop.create_connection(lambda: self._jobs, sock=jobs)
         start = await self._started
         began = time.monotonic()
         try:
@@ -276,17 +279,17 @@ class _Process:
             self._die(Fault(FaultKind.START, f"{type(problem).__name__}: {problem}", fatal=True))
             await asyncio.Event().wait()
             return
-        self._dispatcher = Dispatcher(start.spec, start.rung, engines, send=self._protocol.send, die=self._die)
-        self._protocol.send(Ready(time.monotonic() - began))
+        self._dispatcher = Dispatcher(start.spec, start.rung, engines, send=self._answers.send, die=self._die)
+        self._answers.send(Ready(time.monotonic() - began))
         async with asyncio.TaskGroup() as tasks:
             reports = tasks.create_task(self._report(self._dispatcher), name="device-load-reports")
             await self._leave.wait()
-            self._protocol.send(Leaving())
+            self._answers.send(Leaving())
             self._dispatcher.report()
             await asyncio.sleep(0)
             await self._dispatcher.idle.wait()
             reports.cancel()
-        self._protocol.close()
+        self._answers.close()
         await asyncio.Event().wait()  # until the last answers have left and ``_lost`` ends the process
 
     async def _report(self, dispatcher: Dispatcher) -> None:
@@ -308,8 +311,8 @@ class _Process:
         self._status = EX_SOFTWARE
         if self._dispatcher is not None:
             self._dispatcher.stop()
-        self._protocol.send(fault)
-        self._protocol.close()
+        self._answers.send(fault)
+        self._answers.close()
         self._loop.call_later(LAST_WORDS_S, os._exit, EX_SOFTWARE)
 
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -317,16 +320,15 @@ class _Process:
         self._die(Fault(FaultKind.ENGINE, f"the device process failed: {type(context.get('exception')).__name__}"))
 
 
-async def _run(connection: socket.socket) -> None:
-    await _Process().run(connection)
+async def _run(jobs: socket.socket, answers: socket.socket) -> None:
+    await _Process().run(jobs, answers)
 
 
 def main() -> None:
-    """Run a device over the socket whose number is the only argument."""
+    """Run a device over the sockets whose numbers are the arguments: of the jobs, then of the answers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the terminal's Ctrl-C the shard decides
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    connection.setblocking(False)
-    asyncio.run(_run(connection))
+    jobs, answers = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    asyncio.run(_run(jobs, answers))
 
 
 if __name__ == "__main__":

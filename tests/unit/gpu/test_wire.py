@@ -181,9 +181,3 @@ def test_a_frame_of_impossible_length_cuts_the_connection() -> None:
     end.buffer_updated(8)
 
     assert wire.state == "aborted"
-
-
-def test_a_connection_that_cannot_be_written_to_is_refused() -> None:
-    """A pipe's reading end is no device."""
-    with pytest.raises(TypeError, match="ReadTransport"):
-        FrameProtocol(lambda _: None, lambda: None).connection_made(asyncio.ReadTransport())
