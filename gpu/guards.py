@@ -1,18 +1,20 @@
 """What may be believed of what a model wrote. Pure: tokens and numbers in, verdicts out.
 
 Whisper was trained on 30 s. Given a shorter window it writes the right words and often does not stop: it says them
-again, with timestamps behind the end of the audio. So its timestamps are read as statements about the audio, and text
-is taken only up to the segment that ends where the audio does.
+again, in the same segment until it is stopped, or in further segments with times behind the end of the audio. So its
+timestamps are read as statements about the audio; text is taken up to the segment that ends where the audio does; and
+what says again what was said, faster than anybody speaks, is dropped.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Reading", "Segment", "cap", "is_looping", "read", "spread"]
+__all__ = ["NOTHING", "Reading", "Segment", "Symbols", "cap", "is_leak", "is_speech", "read", "spread"]
 
 STEP_S: Final = 0.02
 """Seconds between two of Whisper's timestamps."""
@@ -20,14 +22,56 @@ STEP_S: Final = 0.02
 END_SLACK_S: Final = 0.1
 """A segment that ends this close to the end of the audio ends with it."""
 
+OVERRUN_S: Final = 0.6
+"""A segment said to end this far behind the end of the audio was written by a model that had lost its place."""
+
 TOKENS_PER_S: Final = 5.0
-"""Tokens of speech a second that a decode is given room for; people say about 4."""
+"""Tokens a second that a decode is given room for; people say about 4."""
 
 SPARE_TOKENS: Final = 10
 """Tokens beyond that: timestamps, and short windows that are all speech."""
 
+FASTEST_CPS: Final = 25.0
+"""Letters a second that nobody exceeds; quick speech has 20."""
+
+SLOWEST_CPS: Final = 4.0
+"""Letters a second below which text has left out some of what was said, where it had to be cut."""
+
+ECHO: Final = 3
+"""Pieces that must be the same before the end of a text counts as said before."""
+
 COMPRESSIBLE: Final = 2.4
 """Text that deflates by more than this repeats itself (the threshold Whisper itself uses)."""
+
+UNREAD_S: Final = 0.4
+"""Shortest stretch behind the last timestamp that is worth another look."""
+
+NOTHING: Final = -10.0
+"""log10 mel power of digital silence."""
+
+SILENCE: Final = 0.6
+"""Probability of silence from which text must be sure to be believed."""
+
+SURE: Final = -0.8
+"""Mean log probability of sure text."""
+
+UNSURE: Final = (-2.2, 2.0)
+"""Text is not believed if its mean log probability is below the first plus the second times that of silence."""
+
+_PIECE: Final = re.compile(r"\w+")
+_SENTENCE_END: Final = re.compile(r"[.?!]")
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """What tokens mean, as far as the guards need to know."""
+
+    eot: int
+    """First token that is not text."""
+    timestamp_begin: int
+    """Token of 0.00 s; all from here on are timestamps."""
+    text: Callable[[Sequence[int]], str]
+    """Spells text tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +90,10 @@ class Reading:
     """What a model wrote about the audio it was given."""
 
     segments: tuple[Segment, ...]
-    complete: bool
-    """False where it was stopped in the middle of a segment that began before the end of the audio."""
+    sound: bool = True
+    """False where what is left after all cuts is not to be trusted: the window should be decoded in another way."""
+    unread_from: float | None = None
+    """Where the model said that more follows and then stopped, in seconds from the window's start."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -60,48 +106,153 @@ def cap(audio_s: float) -> int:
     return round(SPARE_TOKENS + TOKENS_PER_S * audio_s)
 
 
-def read(tokens: Sequence[int], *, timestamp_begin: int, eot: int, audio_s: float, finished: bool) -> Reading:
-    """Read what a model wrote up to the end of the audio.
+def read(tokens: Sequence[int], symbols: Symbols, *, audio_s: float, finished: bool) -> Reading:
+    """Read what a model wrote, up to the end of the audio and without what it said twice.
 
     Args:
         tokens: As generated, timestamps among them.
-        timestamp_begin: Token of 0.00 s; all from here on are timestamps.
-        eot: First token that is not text.
+        symbols: What they mean.
         audio_s: Seconds of audio in the window, without its padding.
         finished: Whether the model ended by itself, and not at the cap.
     """
+    segments, ended, lost, unread = _segments(tokens, symbols, audio_s, finished)
+    kept = _without_echoes(segments, symbols, audio_s)
+    spelled = _spell(kept, symbols)
+    if not lost:
+        return Reading(tuple(kept), not _is_looping(spelled), unread)
+    said = _before_echo(spelled, whole=ended or len(kept) < len(segments))
+    ended = ended or said < len(spelled) or len(kept) < len(segments)
+    sound = ended and said >= SLOWEST_CPS * (audio_s - 1) and not _is_looping(spelled[:said])
+    return Reading(tuple(_first_letters(kept, symbols, said)), sound)
+
+
+def _segments(
+    tokens: Sequence[int], symbols: Symbols, audio_s: float, finished: bool
+) -> tuple[list[Segment], bool, bool, float | None]:
+    """Split at timestamps.
+
+    Returns:
+        Segments that begin within the audio; whether the last is whole; whether the model had lost its place; where
+        what it left unread begins.
+    """
     segments: list[Segment] = []
-    start, text = 0.0, list[int]()
+    start, text, stamped = 0.0, list[int](), 0
     for token in tokens:
-        if token < eot:
+        if token < symbols.eot:
             text.append(token)
-        elif token >= timestamp_begin:
-            at = (token - timestamp_begin) * STEP_S
+            stamped = 0
+        elif token >= symbols.timestamp_begin:
+            at = (token - symbols.timestamp_begin) * STEP_S
+            stamped += 1
             if text:
-                segments.append(Segment(start, min(max(at, start), audio_s), tuple(text)))
+                segments.append(Segment(min(start, audio_s), min(max(at, start), audio_s), tuple(text)))
                 text = []
+                if at >= audio_s - END_SLACK_S:
+                    return segments, True, at > audio_s + OVERRUN_S, None
             start = at
-            if segments and at >= audio_s - END_SLACK_S:
-                return Reading(tuple(segments), complete=True)
     if text and start < audio_s:
         segments.append(Segment(start, audio_s, tuple(text)))
-    return Reading(tuple(segments), complete=finished or not text)
+        return segments, finished, True, None
+    said_more = stamped > 1 and audio_s - start > UNREAD_S
+    return segments, True, not finished, start if said_more else None
 
 
-def without_repeats(reading: Reading) -> Reading:
-    """Drop segments that say again, word for word, what the one before said, faster than it can be said."""
+def _without_echoes(segments: Sequence[Segment], symbols: Symbols, audio_s: float) -> list[Segment]:
+    """Drop segments that say what was said before them, faster than it can be said."""
     kept: list[Segment] = []
-    for segment in reading.segments:
-        if kept and segment.tokens == kept[-1].tokens and len(segment.tokens) > 2:
+    said: list[str] = []
+    for segment in segments:
+        spelled = symbols.text(segment.tokens)
+        pieces = _PIECE.findall(spelled.lower())
+        room = max(min(segment.end, audio_s) - segment.start, STEP_S)
+        hasty = len(spelled) > FASTEST_CPS * room
+        if hasty and len(pieces) > 1 and _contains(said, pieces):
             continue
         kept.append(segment)
-    return Reading(tuple(kept), reading.complete)
+        said += pieces
+    return kept
 
 
-def is_looping(text: str) -> bool:
+def _contains(whole: Sequence[str], part: Sequence[str]) -> bool:
+    return any(whole[at : at + len(part)] == part for at in range(len(whole) - len(part) + 1))
+
+
+def _before_echo(text: str, *, whole: bool) -> int:
+    """Letters of a text before it begins to say, up to its end, what it said right before.
+
+    Args:
+        text: All of it.
+        whole: False if its last word may have been cut short.
+    """
+    found = list(_PIECE.finditer(text.lower()))
+    if not found:
+        return 0
+    pieces = [piece.group() for piece in (found if whole else found[:-1])]
+    best = len(pieces), 0
+    for period in range(1, len(pieces)):
+        same = 0
+        while same < len(pieces) - period and pieces[-1 - same] == pieces[-1 - same - period]:
+            same += 1
+        if same >= min(max(period, 2), ECHO):
+            best = min(best, (len(pieces) - same, period))
+    kept, period = best
+    if kept == len(pieces):
+        return _closed(text, found[-1].end())
+    # an echo may begin in the middle of the sentence that comes back: what is there of its first half was said before
+    sentences = [at for at in range(1, kept + 1) if _SENTENCE_END.search(text, found[at - 1].end(), found[at].start())]
+    if sentences and kept - sentences[-1] < period:
+        kept = sentences[-1]
+    return _closed(text, found[kept - 1].end())
+
+
+def _closed(text: str, end: int) -> int:
+    """The end of a word, or of the mark that closes it; an ellipsis does not."""
+    mark = _SENTENCE_END.match(text, end)
+    return mark.end() if mark and not text.startswith("..", end) else end
+
+
+def _first_letters(segments: Sequence[Segment], symbols: Symbols, count: int) -> list[Segment]:
+    """Keep the tokens that spell the first letters."""
+    kept: list[Segment] = []
+    for segment in segments:
+        tokens = list(segment.tokens)
+        while tokens and len(symbols.text(tokens)) > count:
+            tokens.pop()
+        if tokens:
+            kept.append(Segment(segment.start, segment.end, tuple(tokens)))
+        count -= len(symbols.text(segment.tokens))
+        if count <= 0:
+            break
+    return kept
+
+
+def _spell(segments: Sequence[Segment], symbols: Symbols) -> str:
+    return "".join(symbols.text(segment.tokens) for segment in segments)
+
+
+def _is_looping(text: str) -> bool:
     """Tell whether a text repeats itself over and over."""
     raw = text.encode()
-    return len(raw) / max(len(zlib.compress(raw)), 1) > COMPRESSIBLE
+    return len(raw) > COMPRESSIBLE * len(zlib.compress(raw))
+
+
+def is_speech(no_speech: float, mean_logprob: float) -> bool:
+    """Tell whether text is to be believed at all.
+
+    Args:
+        no_speech: Probability of silence, as the model says.
+        mean_logprob: Of the tokens it wrote.
+    """
+    if no_speech > SILENCE and mean_logprob < SURE:
+        return False
+    return mean_logprob >= UNSURE[0] + UNSURE[1] * no_speech
+
+
+def is_leak(text: str, hotwords: Sequence[str]) -> bool:
+    """Tell whether a text is nothing but hotwords: they may have been said, or only been asked for."""
+    heard = _PIECE.findall(text.lower())
+    asked = {piece for hotword in hotwords for piece in _PIECE.findall(hotword.lower())}
+    return bool(heard) and all(piece in asked for piece in heard)
 
 
 def spread(words: Sequence[str], start: float, end: float) -> list[tuple[float, float]]:

@@ -100,6 +100,12 @@ def download(name: str) -> Path:
         raise ModelNotFound(f"the hub did not give model {name}: {type(problem).__name__}; check the name") from problem
 
 
+def default_cache(environment: Mapping[str, str] | None = None) -> Path:
+    """Where this user's caches lie."""
+    base = (environment or os.environ).get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "trunkline"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStore:
     """Finds models.
@@ -109,7 +115,7 @@ class ModelStore:
 
     folder: Path | None = None
     """Where models lie, one folder each, named after the model."""
-    cache: Path = field(default_factory=lambda: default_cache())  # noqa: PLW0108 - defined below
+    cache: Path = field(default_factory=default_cache)  # noqa: PLW0108 - defined below
     """Where models that come in parts are put together."""
     packaged: Mapping[str, Packaged] = field(default_factory=lambda: PACKAGED)
     locate: Callable[[str], Path | None] = package_folder
@@ -210,12 +216,6 @@ def mel_bands(folder: Path) -> int:
         return int(json.loads(stated.read_text(encoding="utf-8"))["feature_size"])
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ModelDamaged(f"{stated} does not say feature_size; fetch the model again") from problem
-
-
-def default_cache(environment: Mapping[str, str] | None = None) -> Path:
-    """Where this user's caches lie."""
-    base = (environment or os.environ).get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "trunkline"
 
 
 def _whole(folder: Path) -> Path:

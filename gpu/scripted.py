@@ -2,17 +2,17 @@
 
 Its text is a pure function of the sound, so a test knows what must be in a transcript and what must not be there twice:
 
-* A frame is silent if no mel band of it reaches ``SILENT``. Of any other frame the loudest band's frequency decides the
-  word: the nearest, on the mel scale, of ``WORDS``, whose frequencies lie from 320 to 3,300 Hz.
-* A word is a run of frames with the same word. A run shorter than ``SHORTEST`` frames belongs to the word before it, and
-  at the beginning (of the window, or after silence) to the one after it; a run that has neither is not heard. So every
-  frame that sounds is part of one word, and a word's start and end say which frames they were.
+* A frame is silent if no mel band of it reaches ``SILENT``. Of any other frame the loudest band's frequency decides
+  the word: the nearest, on the mel scale, of ``WORDS``, whose frequencies lie from 320 to 3,300 Hz.
+* A word is a run of frames with the same word. A run shorter than ``SHORTEST`` frames belongs to the word before it,
+  and at the beginning (of the window, or after silence) to the one after it; a run that has neither is not heard. So
+  every other frame that sounds is part of one word, and a word's start and end say which frames they were.
 * Runs are the same wherever a window begins or ends, but for one that is cut in two: both parts of it, if long enough,
   are heard as the word, so a run across a cut is written twice, as a voice cut in two would be.
 
-`hertz` gives the frequency of a word: a tone of 100 ms and more at that frequency, 8 kHz and mu-law included, is heard as
-that word. A louder sound hides a softer one. Two tones that follow each other must be different words, or be parted by
-at least 50 ms of silence. Real speech gives words too, senseless ones, under the same rules.
+`hertz` gives the frequency of a word: a tone of 100 ms and more at that frequency, 8 kHz and mu-law included, is heard
+as that word. A louder sound hides a softer one. Two tones that follow each other must be different words, or be parted
+by at least 50 ms of silence. Real speech gives words too, senseless ones, under the same rules.
 
 The same options can make it slow, or make it fail as devices do.
 """
@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
-from math import log
+from math import exp, log
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from gpu.engine import Bucket
 from gpu.errors import EngineError, OutOfMemory
 from streaming.decoding import Hypothesis, Kind, Window, Word
-from streaming.features import mel_filters
+from streaming.features import MEL_BREAK, MEL_BREAK_HZ, MEL_PER_LOG
 
 __all__ = ["SHORTEST", "SILENT", "WORDS", "Failure", "ScriptedEngine", "hertz", "transcribe"]
 
@@ -99,7 +99,9 @@ def hertz(word: str) -> float:
         ValueError: If it is none of ``WORDS``.
     """
     mel = float(_MELS[WORDS.index(word)])
-    return mel * 1000 / 15 if mel < 15 else 1000 * float(np.exp((mel - 15) * log(6.4) / 27))  # noqa: PLR2004 - Slaney
+    if mel < MEL_BREAK:
+        return mel / MEL_BREAK * MEL_BREAK_HZ
+    return MEL_BREAK_HZ * exp((mel - MEL_BREAK) / MEL_PER_LOG)
 
 
 class ScriptedEngine:
@@ -198,7 +200,7 @@ class ScriptedEngine:
             words=transcribe(window),
             language=(window.language or "en") if self._multilingual else "en",
             language_confidence=1.0 if window.language or not self._multilingual else 0.9,
-            no_speech=float(np.mean(loudness < SILENT)) if loudness.size else 1.0,
+            no_speech=float((loudness < SILENT).mean()) if loudness.size else 1.0,
             model=self._model,
             aligned=window.kind is Kind.FINAL,
         )
@@ -234,7 +236,8 @@ def transcribe(window: Window) -> tuple[Word, ...]:
     features = window.features
     if not features.size:
         return ()
-    heard = _words_of_bands(features.shape[0])[features.argmax(axis=0)]
+    loudest: NDArray[np.int64] = features.argmax(axis=0)
+    heard = _words_of_bands(features.shape[0])[loudest]
     heard[features.max(axis=0) < SILENT] = -1
     runs: list[list[int]] = []  # word, first frame, frame after the last
     at = 0
@@ -266,6 +269,7 @@ def _without_short(runs: Sequence[Sequence[int]]) -> list[list[int]]:
 @lru_cache(maxsize=4)
 def _words_of_bands(n_mels: int) -> NDArray[np.int64]:
     """Index of the word of each mel band, shape ``(n_mels,)``."""
-    peaks = mel_filters(n_mels).argmax(axis=1) * 40.0  # bins of the spectrum are 40 Hz apart
-    mels = np.where(peaks < 1000, peaks * 15 / 1000, 15 + 27 * np.log(np.maximum(peaks, 1) / 1000) / log(6.4))
-    return np.abs(mels[:, None] - _MELS[None, :]).argmin(axis=1)
+    top = MEL_BREAK + MEL_PER_LOG * log(8000 / MEL_BREAK_HZ)
+    centres = np.linspace(0.0, top, n_mels + 2)[1:-1]
+    distances: NDArray[np.float64] = np.abs(centres[:, None] - _MELS[None, :])
+    return distances.argmin(axis=1)

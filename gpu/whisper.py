@@ -47,30 +47,36 @@ PROMPT_BUCKETS: Final = (0, 16, 32, 64, 128, 223)
 SILENT: Final = -6.0
 """log10 mel power that no band of a silent window reaches."""
 
+LEAST_READ_S: Final = 1.0
+"""Seconds a decode must have read before what it left is decoded by itself."""
+
+LONGEST_WORD: Final = 2.0
+"""Times the median a first or last word may take: what is longer holds a pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was settled by measurement, per model where that pays."""
+    """What was settled by measurement; see `tests/bench/windows.py`."""
 
     tail_s: float = 1.0
     """Least seconds of padding behind the audio."""
     retry: bool = True
-    """Whether a window that a guard rejects is decoded again, padded to 30 s."""
-    no_speech: float = 0.6
-    """Probability of silence from which unsure text is not believed."""
-    unsure: float = -0.8
-    """Mean log probability of the tokens below which text is unsure."""
+    """Whether a final that a guard rejects is decoded again, padded to 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One window on its way through a batch."""
+    """One window, or what is left of it, on its way through a batch."""
 
     at: int
     """Its place among the windows of the call."""
     window: Window
     bucket: Bucket
     prompt: tuple[int, ...]
+    offset_s: float = 0.0
+    """Where it begins in the window it is left of."""
+    again: bool = False
+    """Whether it was decoded before, in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ class WhisperEngine:
         self._model = model
         self._tuning = tuning or Tuning()
         self._vocabulary = Vocabulary(folder)
+        self._symbols = guards.Symbols(self._vocabulary.eot, self._vocabulary.timestamp_begin, self._vocabulary.text)
         kind, _, number = device.partition(":")
         try:
             self._whisper: Any = ctranslate2.models.Whisper(
@@ -157,29 +164,29 @@ class WhisperEngine:
                 f"got {bands} bands and {frames} frames"
             )
         wanted = min(frames + round(100 * self._tuning.tail_s), FULL)
-        return Bucket(next(length for length in BUCKETS if length >= wanted), self._prompt_tokens(window))
+        return Bucket(next(length for length in BUCKETS if length >= wanted), len(self._prompt(window)))
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Transcribe windows; see `Engine.decode`."""
-        answers: dict[int, Hypothesis] = {}
-        batches: defaultdict[Bucket, list[_Job]] = defaultdict(list)
-        for at, window in enumerate(windows):
-            bucket = self.bucket(window)
-            if window.features.size == 0 or float(window.features.max()) < SILENT:
-                answers[at] = self._nothing(window)
-            else:
-                batches[bucket].append(_Job(at, window, bucket, self._prompt(window, bucket)))
-        again: list[_Job] = []
-        for batch in batches.values():
-            for job, decoded in zip(batch, self._decode_batch(batch), strict=True):
-                if self._tuning.retry and job.bucket.frames < FULL and self._is_doubtful(job, decoded):
-                    again.append(replace(job, bucket=Bucket(FULL), prompt=()))
-                else:
-                    answers[job.at] = self._answer(decoded, job.window.kind)
-        if again:
-            for job, decoded in zip(again, self._decode_batch(again), strict=True):
-                answers[job.at] = replace(self._answer(decoded, job.window.kind), retried=True)
-        return [answers[at] for at in range(len(windows))]
+        parts: list[list[tuple[_Job, _Decoded]]] = [[] for _ in windows]
+        waiting = [
+            _Job(at, window, self.bucket(window), self._prompt(window))
+            for at, window in enumerate(windows)
+            if window.features.size and float(window.features.max()) >= SILENT
+        ]
+        while waiting:
+            batches: defaultdict[Bucket, list[_Job]] = defaultdict(list)
+            for job in waiting:
+                batches[job.bucket].append(job)
+            waiting = list[_Job]()
+            for batch in batches.values():
+                for job, decoded in zip(batch, self._decode_batch(batch), strict=True):
+                    other = self._other_way(job, decoded)
+                    if other is None:
+                        parts[job.at].append((job, decoded))
+                    next_job = other or self._rest(job, decoded)
+                    waiting += [next_job] if next_job else []
+        return [self._answer(window, part) for window, part in zip(windows, parts, strict=True)]
 
     def warm_up(self) -> None:
         """Decode a window of each length."""
@@ -244,14 +251,7 @@ class WhisperEngine:
 
     def _read(self, job: _Job, result: Any, most: int) -> Reading:
         tokens: list[int] = result.sequences_ids[0]
-        reading = guards.read(
-            tokens,
-            timestamp_begin=self._vocabulary.timestamp_begin,
-            eot=self._vocabulary.eot,
-            audio_s=job.window.seconds,
-            finished=len(tokens) < most,
-        )
-        return guards.without_repeats(reading)
+        return guards.read(tokens, self._symbols, audio_s=job.window.seconds, finished=len(tokens) < most)
 
     # --- words --------------------------------------------------------------------------------------------------------
 
@@ -299,63 +299,105 @@ class WhisperEngine:
             start = min(float(reached[at]), audio_s)
             words.append(Word(word.text, start, min(max(float(reached[stop]), start), audio_s), confidence))
             at = stop
-        return tuple(words)
+        return _without_pauses(words)
 
     # --- verdicts -----------------------------------------------------------------------------------------------------
 
-    def _is_doubtful(self, job: _Job, decoded: _Decoded) -> bool:
-        return not decoded.reading.complete or guards.is_looping(self._vocabulary.text(decoded.reading.tokens))
+    def _other_way(self, job: _Job, decoded: _Decoded) -> _Job | None:
+        """A job whose text is not to be trusted, as it should be decoded again; once is enough."""
+        if job.again or not decoded.reading.tokens:
+            return None
+        if job.prompt and guards.is_leak(self._vocabulary.text(decoded.reading.tokens), job.window.hotwords):
+            return replace(job, bucket=replace(job.bucket, prompt_tokens=0), prompt=(), again=True)
+        finals_only = self._tuning.retry and job.window.kind is Kind.FINAL
+        if finals_only and not decoded.reading.sound and job.bucket.frames < FULL:
+            return replace(job, bucket=Bucket(FULL), prompt=(), again=True)
+        return None
 
-    def _answer(self, decoded: _Decoded, kind: Kind) -> Hypothesis:
-        silent = decoded.no_speech > self._tuning.no_speech and decoded.mean_logprob < self._tuning.unsure
-        return Hypothesis(
-            words=() if silent else decoded.words,
+    def _rest(self, job: _Job, decoded: _Decoded) -> _Job | None:
+        """What the model left unread of a job."""
+        unread_from = decoded.reading.unread_from
+        if unread_from is None or unread_from < LEAST_READ_S:
+            return None
+        rest = replace(
+            job.window,
+            features=job.window.features[:, round(100 * unread_from) :],
             language=decoded.language,
-            language_confidence=decoded.language_confidence,
-            no_speech=decoded.no_speech,
-            model=self._model,
-            aligned=kind is Kind.FINAL,
+            context="",
         )
+        return _Job(job.at, rest, self.bucket(rest), self._prompt(rest), job.offset_s + unread_from)
 
-    def _nothing(self, window: Window) -> Hypothesis:
+    def _answer(self, window: Window, parts: Sequence[tuple[_Job, _Decoded]]) -> Hypothesis:
+        """Join what was decoded of a window."""
+        words: list[Word] = []
+        for job, decoded in parts:
+            if guards.is_speech(decoded.no_speech, decoded.mean_logprob):
+                words += [
+                    replace(word, start=word.start + job.offset_s, end=word.end + job.offset_s)
+                    for word in decoded.words
+                ]
+        first = parts[0][1] if parts else None
         return Hypothesis(
-            words=(),
-            language=window.language or "en",
-            language_confidence=1.0 if window.language else 0.0,
-            no_speech=1.0,
+            words=tuple(words),
+            language=first.language if first else (window.language or "en") if self.multilingual else "en",
+            language_confidence=first.language_confidence if first else 1.0 if window.language else 0.0,
+            no_speech=first.no_speech if first else 1.0,
             model=self._model,
             aligned=window.kind is Kind.FINAL,
+            retried=any(job.again for job, _ in parts),
         )
 
     # --- prompts ------------------------------------------------------------------------------------------------------
 
-    def _prompt_tokens(self, window: Window) -> int:
-        wanted = len(self._prompt_text(window))
-        return max(length for length in PROMPT_BUCKETS if length <= wanted)
+    def _prompt(self, window: Window) -> tuple[int, ...]:
+        """Hotwords and context as a prompt, in one of few lengths: all prompts of a batch must be equally long.
 
-    def _prompt_text(self, window: Window) -> list[int]:
-        text = [*self._vocabulary.encode(" " + ", ".join(window.hotwords))] if window.hotwords else []
-        return text + (self._vocabulary.encode(" " + window.context) if window.context else [])
-
-    def _prompt(self, window: Window, bucket: Bucket) -> tuple[int, ...]:
-        if not bucket.prompt_tokens:
+        Hotwords are never cut short: they are said again until a length is full. Context fills what they leave, its end
+        first.
+        """
+        hotwords = self._vocabulary.encode(" " + ", ".join(window.hotwords) + ".") if window.hotwords else []
+        context = self._vocabulary.encode(" " + window.context) if window.context else []
+        if hotwords:
+            length = next((length for length in PROMPT_BUCKETS if length > len(hotwords)), PROMPT_BUCKETS[-1])
+        else:
+            length = max(length for length in PROMPT_BUCKETS if length <= len(context) + 1)
+        if not length:
             return ()
-        return (self._vocabulary.sot_prev, *self._prompt_text(window)[-bucket.prompt_tokens :])
+        room = length - 1 - len(hotwords)
+        kept = context[-room:] if room > 0 else []
+        filler = (hotwords * length)[: length - 1 - len(kept)]
+        return (self._vocabulary.sot_prev, *filler, *kept)
 
 
 def _padded(jobs: Sequence[_Job]) -> Float32Array:
-    """The batch's features, shape ``(jobs, n_mels, frames)``, each normalised by itself and padded with zeros."""
-    frames = jobs[0].bucket.frames
-    batch = np.zeros((len(jobs), jobs[0].window.features.shape[0], frames), np.float32)
+    """The batch's features, shape ``(jobs, n_mels, frames)``, each window followed by digital silence and normalised.
+
+    Whisper was trained on audio with zeros behind it, not on features with zeros behind them.
+    """
+    bands, frames = jobs[0].window.features.shape[0], jobs[0].bucket.frames
+    batch = np.full((len(jobs), bands, frames), guards.NOTHING, np.float32)
     for row, job in zip(batch, jobs, strict=True):
-        row[:, : job.window.features.shape[1]] = normalise(job.window.features)
+        row[:, : job.window.features.shape[1]] = job.window.features
+        row[:] = normalise(row)
     return batch
+
+
+def _without_pauses(words: list[Word]) -> tuple[Word, ...]:
+    """Shorten the first and the last word where they hold the silence before or behind them."""
+    if not words:
+        return ()
+    longest = LONGEST_WORD * float(np.median([word.end - word.start for word in words]))
+    first, last = words[0], words[-1]
+    if len(words) > 1 and longest > 0:
+        words[0] = replace(first, start=max(first.start, first.end - longest))
+        words[-1] = replace(last, end=min(last.end, last.start + longest))
+    return tuple(words)
 
 
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:
     """Some rows of an encoder's output."""
     on_host: Any = encoded.to_device(ctranslate2.Device.cpu)
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(on_host)[list(rows)]))
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(cast(Float32Array, np.asarray(on_host))[list(rows)]))
 
 
 def _is_out_of_memory(problem: RuntimeError) -> bool:
