@@ -84,18 +84,79 @@ def test_the_earliest_deadline_leads() -> None:
     assert take(batches).jobs == (hurried,)
 
 
-def test_jobs_of_other_models_or_lengths_are_other_batches() -> None:
-    """One call of an engine computes one shape with one set of weights."""
-    batches = batcher()
-    first, other_length, other_model = job(call="a"), job(call="b", frames=600), job(call="c", model="base")
-    for asked in (first, other_length, other_model):
-        batches.add(asked, 0.0)
-    taken: list[tuple[DecodeJob, ...]] = []
-    while batch := batches.take(0.0):
-        taken.append(batch.jobs)
-        batches.finished(batch, 0.1, 0.0)
+def of_two_lengths(*, streams: int = 1, long_s: float = 0.02, late: bool = False) -> Batcher:
+    """Two short windows, a short final and a long one of each kind; a short window costs 0.1 s and 0.01 s more."""
+    costs = CostModel({("tiny", "300"): Line(0.1, 0.01), ("tiny", "600"): Line(0.1, long_s)})
+    batches = Batcher(by_model_and_length, costs, streams=streams, max_batch=8)
+    deadline = 0.05 if late else 10.0
+    batches.add(job(FINAL, "a", deadline=deadline), 0.0)
+    batches.add(job(PARTIAL, "b", deadline=deadline), 0.0)
+    batches.add(job(FINAL, "c", frames=600, deadline=deadline + 1), 0.0)
+    batches.add(job(PARTIAL, "d", frames=600, deadline=deadline + 1), 0.0)
+    return batches
 
-    assert taken == [(first,), (other_length,), (other_model,)]
+
+def calls(batch: Batch) -> str:
+    return "".join(member.call for member in batch.jobs)
+
+
+def test_jobs_of_other_models_are_other_batches() -> None:
+    """One call of an engine computes with one set of weights."""
+    batches = batcher()
+    first, other = job(call="a"), job(call="c", model="base")
+    batches.add(first, 0.0)
+    batches.add(other, 0.0)
+    batch = take(batches)
+    batches.finished(batch, 0.1, 0.0)
+
+    assert batch.jobs == (first,)
+    assert take(batches).jobs == (other,)
+
+
+def test_lengths_share_a_batch_where_that_is_cheaper_than_two() -> None:
+    """Where starting a batch is what costs, padding is cheap: most of a GPU's batches of few windows."""
+    batch = take(of_two_lengths())
+
+    assert calls(batch) == "acbd"
+    assert batch.bucket == ("tiny", 600)
+
+
+def test_lengths_are_parted_where_padding_costs_more() -> None:
+    """Where work grows with length, a short window padded to a long one is a waste."""
+    assert calls(take(of_two_lengths(long_s=0.05))) == "ab"
+
+
+def test_lengths_are_parted_where_another_stream_is_free() -> None:
+    """Two batches side by side are done sooner than one after the other."""
+    batches = of_two_lengths(streams=2)
+
+    assert calls(take(batches)) == "ab"
+    assert calls(take(batches, LINGER_S)) == "cd"
+
+
+def test_a_device_that_is_behind_joins_finals_only() -> None:
+    """Partials of another length would make the next finals wait longer."""
+    assert calls(take(of_two_lengths(late=True))) == "acb"
+
+
+def test_a_suspect_is_joined_by_nobody() -> None:
+    """It would take them with it."""
+    batches = batcher()
+    batches.add(job(FINAL, "suspect"), 0.0, alone=True)
+    batches.add(job(call="other", frames=600), 0.0)
+
+    assert calls(take(batches)) == "suspect"
+    assert calls(take(of_two_lengths())) == "acbd"
+
+
+def test_a_full_batch_is_joined_by_nobody() -> None:
+    """There is no room."""
+    batches = batcher(max_batch=2, each_s=0.0)
+    for call in "ab":
+        batches.add(job(call=call, deadline=5.0), 0.0)
+    batches.add(job(call="c", frames=600), 0.0)
+
+    assert calls(take(batches)) == "ab"
 
 
 def test_a_change_of_models_moves_what_waits() -> None:
@@ -526,7 +587,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert self.waiting.pop(member.job) is member
         assert len(self.running) < self.STREAMS
         assert 1 <= len(batch.jobs) <= self.MAX_BATCH
-        assert {by_model_and_length(member) for member in batch.jobs} == {batch.bucket}
+        assert batch.bucket in {by_model_and_length(member) for member in batch.jobs}
         self.running.append(batch)
 
     @precondition(lambda self: self.running)
