@@ -7,10 +7,10 @@ import importlib
 import io
 import struct
 import threading
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol, Self, cast
 
 from trunkline.messages import Audio
 
@@ -38,11 +38,19 @@ class UnusableAudio(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Audio as it comes."""
+    """Audio as it comes; a context that closes what it comes from."""
 
     audio: Audio
     chunks: Iterable[bytes]
     """20 ms each, channels interleaved; getting the next one may block."""
+    close: Callable[[], None] = lambda: None
+    """Closes the file or device."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +78,23 @@ def open_file(path: Path, raw: Audio | None = None) -> Source:
         path: WAV, or anything that soundfile reads where it is installed.
         raw: What the samples are if the file is nothing but samples, else None.
 
+    Returns:
+        The audio; it must be closed.
+
     Raises:
         UnusableAudio: If the audio cannot be read, or no server takes it.
         OSError: If the file cannot be opened.
     """
     stream = path.open("rb")
     try:
-        return open_stream(stream, raw)
+        return replace(open_stream(stream, raw), close=stream.close)
     except UnusableAudio as problem:
         stream.close()
         return _decoded(path, problem)
 
 
 def open_stream(stream: BinaryIO, raw: Audio | None = None) -> Source:
-    """Open a stream of bytes, such as standard input.
+    """Read a stream of bytes, such as standard input; closing it stays with the caller.
 
     Args:
         stream: WAV, or samples.
@@ -100,8 +111,8 @@ def open_stream(stream: BinaryIO, raw: Audio | None = None) -> Source:
 
 def read_file(path: Path, raw: Audio | None = None) -> Recording:
     """Read a file completely; arguments and errors are those of ``open_file``."""
-    source = open_file(path, raw)
-    return Recording(source.audio, b"".join(source.chunks))
+    with open_file(path, raw) as source:
+        return Recording(source.audio, b"".join(source.chunks))
 
 
 def open_microphone() -> Source:
@@ -124,7 +135,7 @@ def open_microphone() -> Source:
         stream.start()
     except Exception as problem:  # its errors have no type of their own that can be named without it
         raise UnusableAudio(f"the microphone cannot be opened: {problem}") from problem
-    return Source(MICROPHONE, (bytes(stream.read(samples)[0]) for _ in iter(int, 1)))
+    return Source(MICROPHONE, (bytes(stream.read(samples)[0]) for _ in iter(int, 1)), stream.close)
 
 
 async def background(chunks: Iterable[bytes]) -> AsyncGenerator[bytes]:
@@ -172,14 +183,13 @@ def _cut(stream: BinaryIO, audio: Audio, length: int | None) -> Iterator[bytes]:
     """Yield 20 ms at a time, and in the end whole samples only."""
     size = round(audio.sample_rate * CHUNK_S) * audio.frame_bytes
     left = length
-    with stream:
-        while left is None or left > 0:
-            chunk = stream.read(size if left is None else min(size, left))
-            chunk = chunk[: len(chunk) - len(chunk) % audio.frame_bytes]
-            if not chunk:
-                return
-            yield chunk
-            left = None if left is None else left - len(chunk)
+    while left is None or left > 0:
+        chunk = stream.read(size if left is None else min(size, left))
+        chunk = chunk[: len(chunk) - len(chunk) % audio.frame_bytes]
+        if not chunk:
+            return
+        yield chunk
+        left = None if left is None else left - len(chunk)
 
 
 def _read_head(stream: BinaryIO) -> tuple[Audio, int | None]:
@@ -235,6 +245,7 @@ class _Microphone(Protocol):
 
     def start(self) -> None: ...
     def read(self, frames: int) -> tuple[bytes, bool]: ...
+    def close(self) -> None: ...
 
 
 class _SoundDevice(Protocol):

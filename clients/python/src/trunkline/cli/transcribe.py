@@ -53,19 +53,20 @@ def transcribe(
         source = open_stream(sys.stdin.buffer, raw)
     else:
         source = open_file(Path(file), raw)
-    if label and len(label) != source.audio.channels:
-        raise typer.BadParameter(f"the audio has {source.audio.channels} channels; give --label as often, or never")
-    opening = client.connect(
-        url,
-        audio=source.audio,
-        labels=label or (),
-        language=language,
-        hotwords=hotword or (),
-        model=model,
-        interim=as_json or sys.stdout.isatty(),
-        key=key,
-    )
-    asyncio.run(_transcribe(opening, source, realtime=realtime, as_json=as_json))
+    with source:
+        if label and len(label) != source.audio.channels:
+            raise typer.BadParameter(f"the audio has {source.audio.channels} channels; give --label as often, or never")
+        opening = client.connect(
+            url,
+            audio=source.audio,
+            labels=label or (),
+            language=language,
+            hotwords=hotword or (),
+            model=model,
+            interim=as_json or sys.stdout.isatty(),
+            key=key,
+        )
+        asyncio.run(_transcribe(opening, source, realtime=realtime, as_json=as_json))
 
 
 async def _transcribe(
