@@ -141,8 +141,8 @@ class Shard:
         self._calls: dict[str, _Call] = {}
         self._unjudged: dict[Ear, list[Float32Array]] = {}
         self._unjudged_wake = asyncio.Event()
-        self._opened: list[Ear] = []  # ears to begin with, and to forget, once no batch is being judged
-        self._silenced: list[Ear] = []
+        # ears to begin with and to forget, in order, once no batch is being judged: a call's id may be used again
+        self._ear_changes: list[tuple[Callable[[Ear], None], Ear]] = []
         self._outbox: asyncio.Queue[tuple[Topic, int, str, Record]] = asyncio.Queue()
         self._keeper = PaceKeeper(settings.windows.cadence_s)
         self._jobs = 0
@@ -196,7 +196,8 @@ class Shard:
                     return
                 session = Session(spec, self._settings, self._epoch)
                 self._calls[spec.call] = _Call(session, entry.slot, spec.tenant)
-                self._opened += [(spec.call, channel) for channel in range(spec.sides)]
+                opened = [(self._detector.open, (spec.call, channel)) for channel in range(spec.sides)]
+                self._ear_changes += opened
                 pace = self._keeper.pace
                 self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
             case AudioChunk() | FinalizeRequested() | DtmfReceived() | CallEnded():
@@ -233,7 +234,7 @@ class Shard:
         del self._calls[call_id]
         for channel in range(call.session.spec.sides):
             self._unjudged.pop((call_id, channel), None)
-            self._silenced.append((call_id, channel))
+            self._ear_changes.append((self._detector.close, (call_id, channel)))
         self._unjudged_wake.set()
 
     # --- to the devices and the log --------------------------------------------------------------------------------
@@ -275,12 +276,9 @@ class Shard:
             await asyncio.sleep(JUDGE_EVERY_S)
 
     def _change_ears(self) -> None:
-        for ear in self._opened:
-            self._detector.open(ear)
-        for ear in self._silenced:
-            self._detector.close(ear)
-        self._opened.clear()
-        self._silenced.clear()
+        for change, ear in self._ear_changes:
+            change(ear)
+        self._ear_changes.clear()
 
     async def _write(self) -> None:
         while True:
