@@ -115,7 +115,7 @@ class ModelStore:
 
     folder: Path | None = None
     """Where models lie, one folder each, named after the model."""
-    cache: Path = field(default_factory=default_cache)  # noqa: PLW0108 - defined below
+    cache: Path = field(default_factory=default_cache)
     """Where models that come in parts are put together."""
     packaged: Mapping[str, Packaged] = field(default_factory=lambda: PACKAGED)
     locate: Callable[[str], Path | None] = package_folder

@@ -272,4 +272,5 @@ def _words_of_bands(n_mels: int) -> NDArray[np.int64]:
     top = MEL_BREAK + MEL_PER_LOG * log(8000 / MEL_BREAK_HZ)
     centres = np.linspace(0.0, top, n_mels + 2)[1:-1]
     distances: NDArray[np.float64] = np.abs(centres[:, None] - _MELS[None, :])
-    return distances.argmin(axis=1)
+    nearest: NDArray[np.int64] = distances.argmin(axis=1)
+    return nearest

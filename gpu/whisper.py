@@ -286,7 +286,8 @@ class WhisperEngine:
     def _timed(self, reading: Reading, language: str, result: Any, audio_s: float) -> tuple[Word, ...]:
         """Turn an alignment into words: a word begins where the path first reaches its first token."""
         tokens = reading.tokens
-        path = np.array(result.alignments, dtype=np.int64).reshape(-1, 2)
+        pairs: list[tuple[int, int]] = result.alignments
+        path = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         reached = np.full(len(tokens) + 1, audio_s)
         first = np.unique(path[:, 0], return_index=True)
         inside = first[0] <= len(tokens)
