@@ -447,8 +447,8 @@ class DevicePool:
                 fault = await child.ended()
             if fault is not None and not device.confessed:
                 self._fault(device, *fault)
-        except OSError as problem:
-            self._fault(device, FaultKind.START, f"its process cannot be started: {problem}")
+        except Exception as problem:  # noqa: BLE001  whatever it is, the other devices go on and this one is tried again
+            self._fault(device, FaultKind.START, f"its process cannot be kept: {type(problem).__name__}: {problem}")
         finally:
             device.child = None
             self._bereave(device)

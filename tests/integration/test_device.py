@@ -480,3 +480,19 @@ async def test_a_real_model_answers_through_a_device_as_it_does_in_process() -> 
 
 def spoken() -> list[BundledClip]:
     return [clip for clip in bundled_clips().values() if clip.text][:3]
+
+
+async def test_a_process_that_cannot_be_started_is_reported_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of handles, out of memory: the pool outlives it, and goes on once there is room."""
+    observer = Recorder()
+    with monkeypatch.context() as missing:
+        missing.setattr("gpu.child.sys.executable", "/nowhere/python")
+        pool = DevicePool([device()], RUNG, observer=observer)
+        pool.start()
+        await observer.until(lambda: FaultKind.START in observer.faults)
+        assert pool.expected_wait_s() == float("inf")
+    async with asyncio.timeout(LONG_S):
+        await pool.ready()
+
+        assert heard(await pool.decode(ask(1))) == 1
+        await pool.close()
