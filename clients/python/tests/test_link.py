@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -15,16 +16,20 @@ from trunkline.link import address, open_socket
 @asynccontextmanager
 async def answering(answer: bytes) -> AsyncGenerator[str]:
     """A port that gives every request the same answer."""
+    served = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
+        served.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await served.wait()
 
 
 def http(status: str, body: bytes = b"", headers: str = "") -> bytes:
@@ -98,9 +103,11 @@ async def test_what_is_no_server_of_ours_is_told_apart_from_none(answer: bytes, 
 
 async def test_a_server_that_does_not_answer_is_given_up() -> None:
     """A firewall that swallows packets must not hold a call for minutes."""
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-    async with silent:
-        port = silent.sockets[0].getsockname()[1]
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
         with pytest.raises(trunkline.Unreachable, match="did not answer within"):
             async with open_socket(f"ws://localhost:{port}", {}, open_timeout_s=0.05):
                 pass
