@@ -23,7 +23,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import deepgram, events, native, twilio
+from server import bridge_routes, deepgram, events, native, twilio
 from server.admission import Admission, CountingAdmission
 from server.auth import Keyring, check_origin, is_loopback
 from server.connection import Connection, Services
@@ -125,6 +125,7 @@ class Gateway:
             native.route(keyring, limits, models),
             deepgram.route(keyring, settings.deepgram.idle_s, tuple(models)),
             *twilio.routes(keyring, settings.twilio, limits.idle_s),
+            *bridge_routes.routes(keyring, settings),
             events.route(keyring, self.directory),
         ]
         self._pages: dict[str, Page] = {
