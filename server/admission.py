@@ -80,6 +80,6 @@ class CountingAdmission:
 
     def decide(self, spec: CallSpec, now: float) -> Accepted | Refused:
         """Find the emptiest slot for a call."""
-        if self._directory.is_live(spec.call):
-            return Refused(409, None, "duplicate_call", "a call of this id is in progress; choose another id")
+        if self._directory.find(spec.call) is not None:  # a transcript that is over stays as it is
+            return Refused(409, None, "duplicate_call", "a call of this id exists or did lately; choose another id")
         return self.room(spec.tenant, now) or Accepted(self._directory.emptiest(self._slots()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -21,7 +20,6 @@ from structlog.typing import FilteringBoundLogger
 from websockets.exceptions import ConnectionClosed
 
 from server.admission import Admission, Refused
-from server.coalescing import Coalescer
 from server.delivery import Delivery
 from server.dialect import (
     Acked,
@@ -41,32 +39,21 @@ from server.dialect import (
     Watched,
 )
 from server.directory import Directory
+from server.feed import CallFeed
 from server.limits import TokenBucket
 from server.metrics import Metrics
 from server.outbox import Outbox
 from server.settings import Limits
 from streaming.call import CallSpec
-from streaming.log import Log, Topic
+from streaming.log import Log
 from streaming.records import (
-    ALL_CHANNELS,
-    UNTIMED,
-    AudioChunk,
-    AudioRecord,
     CallClosed,
-    CallEnded,
-    CallOpened,
-    DtmfReceived,
     Final,
-    FinalizeRequested,
     OutRecord,
     Partial,
-    encode,
 )
 
 log: FilteringBoundLogger = structlog.get_logger()
-
-LOG_BACKLOG: Constant = 256
-"""Records waiting for the log at which reading pauses: 10 s of 40 ms pieces."""
 
 CONTROL_BURST_S: Constant = 10.0
 """Seconds' worth of control messages that may come at once."""
@@ -117,35 +104,6 @@ class Stage(Enum):
     """The close is decided; nothing counts any more."""
 
 
-class _Call:
-    """What a connection knows of its call."""
-
-    __slots__ = ("_ends", "audio_seconds", "coalescer", "ended", "received_s", "sequence", "slot", "spec", "speed")
-
-    def __init__(self, spec: CallSpec, slot: int, limits: Limits, now: float) -> None:
-        self.spec = spec
-        self.slot = slot
-        self.coalescer = Coalescer(spec.audio, round(spec.audio.rate * limits.coalesce_ms / 1000))
-        self.speed = TokenBucket(limits.speed, limits.catch_up_s, now)
-        self.sequence = 0
-        """Number of the next chunk."""
-        self.received_s = 0.0
-        """How far the channel heard farthest was heard, in seconds of its media clock."""
-        self.audio_seconds = 0.0
-        """Seconds received, all sides together."""
-        self.ended = False
-        """Whether the call's end is on its way to the log, or came from there."""
-        self._ends: dict[int, float] = {}
-
-    def take(self, audio: Audio, seconds: float) -> None:
-        """Count a payload."""
-        untimed = audio.position == UNTIMED
-        begin = self._ends.get(audio.channel, 0.0) if untimed else audio.position / self.spec.audio.rate
-        end = self._ends[audio.channel] = begin + seconds
-        self.received_s = max(self.received_s, end)
-        self.audio_seconds += seconds * (self.spec.audio.channels if audio.channel == ALL_CHANNELS else 1)
-
-
 class Connection:
     """One connection, from the upgrade to the close.
 
@@ -171,9 +129,7 @@ class Connection:
         self._control = TokenBucket(self._limits.control_per_s, self._limits.control_per_s * CONTROL_BURST_S, now)
         self._outbox = Outbox(self._limits.unsent_bytes)
         self._unsent = asyncio.Event()
-        self._to_log: asyncio.Queue[tuple[AudioRecord, float] | None] = asyncio.Queue()
-        self._unacked: deque[tuple[asyncio.Future[int], float]] = deque()
-        self._call: _Call | None = None
+        self._call: CallFeed | None = None
         self._watched: str | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -187,10 +143,10 @@ class Connection:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._writer = tasks.create_task(self._write(), name="connection-writer")
-                tasks.create_task(self._append(), name="connection-appender")
                 await self._read()
-                self._to_log.put_nowait(None)
                 self._writer.cancel()
+                if self._call is not None:
+                    self._call.finish()
         except* Exception:
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._reason = Ill.INTERNAL
@@ -222,8 +178,7 @@ class Connection:
         """Do what is due: a few times per second and connection, from one timer for all."""
         try:
             if self._call is not None:
-                for audio in self._call.coalescer.flush(now - self._limits.coalesce_ms / 1000):
-                    self._write_audio(audio)
+                self._call.flush(now)
                 if now - self._acked_at >= self._limits.ack_s:
                     self._ack(now)
             self._check_time(now)
@@ -238,7 +193,7 @@ class Connection:
         if self._stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
             self._trouble(Ill.DRAINING, "the server is about to stop; connect again", self._services.clock())
 
-    # --- the three tasks ---
+    # --- reading and writing ---
 
     async def _read(self) -> None:
         clock = self._services.clock
@@ -257,7 +212,7 @@ class Connection:
             self._end_call("disconnected", now)
 
     async def _translate(self) -> None:
-        clock, dialect, backlog = self._services.clock, self._dialect, self._to_log
+        clock, dialect = self._services.clock, self._dialect
         self._apply(dialect.begin(clock()), clock())
         async for message in self._socket:
             now = self._heard = clock()
@@ -267,8 +222,8 @@ class Connection:
                 self._trouble(Ill.TOO_FAST, "too many control messages; send fewer per second", now)
                 continue
             self._apply(actions, now)
-            if backlog.qsize() > LOG_BACKLOG:
-                await backlog.join()
+            if self._call is not None:
+                await self._call.room()
 
     async def _throw_away(self) -> None:
         """Wait for the close that a fault decided."""
@@ -293,16 +248,6 @@ class Connection:
         except ConnectionClosed:
             return
 
-    async def _append(self) -> None:
-        while (item := await self._to_log.get()) is not None:
-            record, audio_s = item
-            call = self._call
-            if call is None:  # pragma: no cover - records are only made for calls
-                break
-            done = await self._services.log.append(Topic.AUDIO, call.slot, call.spec.call, encode(record))
-            self._unacked.append((done, audio_s))
-            self._to_log.task_done()
-
     # --- actions ---
 
     def _apply(self, actions: list[Action], now: float) -> None:
@@ -314,16 +259,18 @@ class Connection:
                     self._take_audio(action, now)
                 case Send() | Close():
                     self._put(action, now)
-                case Finalize(channel, marker):
-                    self._finalize(channel, marker)
-                case Dtmf(channel, digit):
-                    self._take_dtmf(channel, digit)
+                case Finalize(channel, marker) if self._call is not None and self._stage is Stage.LIVE:
+                    self._call.finalize(channel, marker)
+                case Dtmf(channel, digit) if self._call is not None and self._stage is Stage.LIVE:
+                    self._call.dtmf(channel, digit)
                 case End(reason):
                     self._end_call(reason, now)
                 case Open(spec):
                     self._open(spec, now)
                 case Watch(call):
                     self._watch(call, now)
+                case _:  # what only a call in progress can take
+                    pass
 
     def _open(self, spec: CallSpec, now: float) -> None:
         decision = self._services.admission.decide(spec, now)
@@ -335,11 +282,11 @@ class Connection:
             return
         count.labels("accepted", "").inc()
         spec = dataclasses.replace(spec, protocol=self._dialect.name, opened_at=self._services.wall_clock())
-        self._call = _Call(spec, decision.slot, self._limits, now)
+        self._call = CallFeed(self._services.log, spec, decision.slot, self._limits, now)
+        if self._tasks is not None:
+            self._tasks.create_task(self._call.run(), name="connection-feed")
         self._services.directory.place(spec, decision.slot)
-        self._services.delivery.restart(spec.call)
         self._services.delivery.listen(spec.call, self.hear)
-        self._to_log.put_nowait((CallOpened(spec), 0.0))
         self._move(Stage.LIVE)
         log.info("call.opened", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, slot=decision.slot)
         self._apply(self._dialect.deliver(Opened(spec), now), now)
@@ -355,49 +302,21 @@ class Connection:
             self.hear(record)
 
     def _take_audio(self, audio: Audio, now: float) -> None:
-        call = self._call
-        if call is None or self._stage is not Stage.LIVE:
+        if self._call is None or self._stage is not Stage.LIVE or self._call.audio(audio, now):
             return
-        samples = call.coalescer.samples_of(audio)
-        seconds = samples / call.spec.audio.rate
-        call.take(audio, seconds)
-        tracks = 1 if audio.channel == ALL_CHANNELS else call.spec.audio.channels
-        if not call.speed.take(seconds / tracks, now):
-            limit = self._limits
-            self._trouble(
-                Ill.TOO_FAST,
-                f"after {limit.catch_up_s:g} s at once audio may come at {limit.speed:g} times real time; send slower",
-                now,
-            )
-            return
-        for piece in call.coalescer.add(audio, samples, now):
-            self._write_audio(piece)
-
-    def _write_audio(self, audio: Audio) -> None:
-        call = self._call
-        if call is not None:
-            chunk = AudioChunk(call.spec.call, call.sequence, audio.channel, audio.position, audio.payload)
-            call.sequence += 1
-            self._to_log.put_nowait((chunk, call.received_s))
-
-    def _finalize(self, channel: int | None, marker: str) -> None:
-        if self._call is not None and self._stage is Stage.LIVE:
-            self._flush()
-            self._to_log.put_nowait((FinalizeRequested(self._call.spec.call, channel, marker), 0.0))
-
-    def _take_dtmf(self, channel: int, digit: str) -> None:
-        if self._call is not None and self._stage is Stage.LIVE:
-            self._flush()  # the place among the audio is the time of the key
-            self._to_log.put_nowait((DtmfReceived(self._call.spec.call, channel, digit), 0.0))
+        limit = self._limits
+        self._trouble(
+            Ill.TOO_FAST,
+            f"after {limit.catch_up_s:g} s at once audio may come at {limit.speed:g} times real time; send slower",
+            now,
+        )
 
     def _end_call(self, reason: str, now: float) -> None:
         if self._call is None or self._call.ended:
             return
-        self._flush()
-        self._call.ended = True
+        self._call.end(reason)
         self._reason = reason
         self._ending_since = now
-        self._to_log.put_nowait((CallEnded(self._call.spec.call, reason), 0.0))
         if self._stage is Stage.LIVE:
             self._move(Stage.ENDING)
 
@@ -406,11 +325,6 @@ class Connection:
         if self._call is not None and not self._call.ended:
             self._call.ended = True
             self._reason = closed.reason
-
-    def _flush(self) -> None:
-        if self._call is not None:
-            for audio in self._call.coalescer.flush(float("inf")):
-                self._write_audio(audio)
 
     def _put(self, frame: Send | Close, now: float) -> None:
         within = self._outbox.put(frame)
@@ -433,11 +347,7 @@ class Connection:
     # --- time and trouble ---
 
     def _ack(self, now: float) -> None:
-        upto = 0.0
-        while self._unacked and self._unacked[0][0].done():
-            done, audio_s = self._unacked.popleft()
-            done.result()  # a record the log lost ends the connection instead of an ack
-            upto = max(upto, audio_s)
+        upto = self._call.acked() if self._call is not None else 0.0
         if upto:
             self._acked_at = now
             self._apply(self._dialect.deliver(Acked(upto), now), now)

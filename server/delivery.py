@@ -105,10 +105,6 @@ class Delivery:
             if not listeners:
                 del self._listeners[call]
 
-    def restart(self, call: str) -> None:
-        """Forget what an ended call of the same id said: a new one begins."""
-        self._transcripts.pop(call, None)
-
     def so_far(self, call: str) -> list[Told]:
         """Return the finals of a call, in the log's order, and its end if it ended."""
         transcript = self._transcripts.get(call)
@@ -121,9 +117,7 @@ class Delivery:
         """Let go of calls that ended too long ago."""
         while self._ended and self._ended[0][0] <= now - self._keep_ended_s:
             _, call = self._ended.popleft()
-            transcript = self._transcripts.get(call)
-            if transcript is not None and transcript.closed is not None:
-                del self._transcripts[call]
+            self._transcripts.pop(call, None)
 
     async def _follow(self, topic: Topic, *, from_start: bool) -> None:
         starts = {slot: 0 if from_start else await self._log.end_offset(topic, slot) for slot in range(self._log.slots)}

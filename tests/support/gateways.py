@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Collection, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -57,11 +58,12 @@ async def running(
     models: Collection[str] = (),
     answers: bool = True,
     readiness: ReadinessProbe = always_ready,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Running]:
     """Serve on a port the system chose while the context lasts."""
     log = MemoryLog(slots=4)
     metrics = Metrics(CollectorRegistry())
-    gateway = Gateway(chosen or settings(), log, models=models, metrics=metrics, readiness=readiness)
+    gateway = Gateway(chosen or settings(), log, models=models, metrics=metrics, readiness=readiness, clock=clock)
     async with FakeShard(log, answers=answers).serving() as shard, gateway.serving() as port:
         yield Running(port, gateway, shard, log, metrics)
 

@@ -50,7 +50,8 @@ def test_the_limits_of_a_tenant_and_of_all_are_different_answers() -> None:
     assert full.status == 503
 
 
-def test_an_id_in_use_is_refused_until_its_call_is_over() -> None:
+def test_an_id_is_refused_while_its_call_is_known_even_if_it_is_over() -> None:
+    """A second call of the same id would be written into the first one's transcript."""
     directory = Directory(MemoryLog(slots=3))
     admit(directory, "a")
     refused = admit(directory, "a")
@@ -58,7 +59,7 @@ def test_an_id_in_use_is_refused_until_its_call_is_over() -> None:
     assert (refused.code, refused.retry_after_s) == ("duplicate_call", None)
     directory.end("a")
     directory.end("a")
-    assert admit(directory, "a") == Accepted(0)
+    assert isinstance(admit(directory, "a"), Refused)
 
 
 def test_nothing_is_admitted_where_no_slot_is_served() -> None:

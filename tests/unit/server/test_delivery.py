@@ -107,17 +107,6 @@ async def test_late_listeners_find_all_finals_until_the_call_is_long_over() -> N
         assert setup.delivery.so_far("call-1") == []
 
 
-async def test_a_new_call_of_an_old_id_begins_empty_and_is_not_pruned_with_it() -> None:
-    async with running() as setup:
-        await setup.say(Fence(0, "a"), final("old", 0.0, 1.0), CLOSED)
-        await setup.until(2)
-        setup.delivery.restart("call-1")
-        await setup.say(final("new", 0.0, 1.0))
-        await setup.until(3)
-        setup.delivery.prune(10.0)
-        assert setup.delivery.so_far("call-1") == [final("new", 0.0, 1.0)]
-
-
 async def test_who_stopped_listening_hears_nothing_and_others_still_do() -> None:
     async with running() as setup:
         others: list[Told] = []

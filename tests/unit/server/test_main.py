@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+import structlog
 
 from server.__main__ import main
 from server.errors import BadSetting
 from server.settings import Settings, default_file
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 class FakeStandalone(ModuleType):
