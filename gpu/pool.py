@@ -11,10 +11,9 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import structlog
 
@@ -22,6 +21,7 @@ from gpu.batcher import Load, Why
 from gpu.child import Child
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
 from gpu.spec import DeviceSpec, Rung
+from gpu.status import DeviceState, DeviceStatus, PoolObserver, PoolStatus, Unobserved
 from gpu.wire import (
     Answered,
     Began,
@@ -40,7 +40,7 @@ from gpu.wire import (
 )
 from streaming.decoding import DecodeJob, Hypothesis, Kind
 
-__all__ = ["DevicePool", "DeviceState", "DeviceStatus", "PoolObserver", "PoolStatus"]
+__all__ = ["DevicePool"]
 
 log = structlog.get_logger()
 
@@ -58,88 +58,6 @@ FIRST_PER_JOB_S: Final = 0.05
 
 SMOOTHING: Final = 0.1
 """Share of the newest batch in the seconds per job."""
-
-
-class DeviceState(StrEnum):
-    """Where a device is in its life."""
-
-    STARTING = "starting"
-    READY = "ready"
-    LEAVING = "leaving"
-    """It takes no more jobs and finishes those it has."""
-    DOWN = "down"
-    """Dead; the next one starts after a pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """What is known about one device, for probes and metrics."""
-
-    name: str
-    state: DeviceState
-    models: tuple[str, ...]
-    pid: int | None
-    restarts: int
-    jobs: int
-    """Handed to it and not answered yet."""
-    load: Load | None
-    """Its last report; None before the first."""
-    drifting: bool
-    """Whether it is no longer as fast as its profile."""
-    faults: Mapping[FaultKind, int]
-    problem: str
-    """The last fault in words, or empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
-    """What is known about all devices."""
-
-    devices: tuple[DeviceStatus, ...]
-    stranded: int
-    """Jobs that wait for a device to be ready."""
-    rung: Rung
-
-    @property
-    def ready(self) -> bool:
-        """Whether any device takes jobs."""
-        return any(device.state is DeviceState.READY for device in self.devices)
-
-
-class PoolObserver(Protocol):
-    """Hears what the devices do, for metrics."""
-
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
-        """A batch was decoded; its hypotheses say how long each job waited and how long the batch took."""
-        ...
-
-    def job_undone(self, device: str, why: Why) -> None:
-        """A job left a device's queue without being decoded."""
-        ...
-
-    def device_fault(self, device: str, kind: FaultKind) -> None:
-        """Something went wrong on a device."""
-        ...
-
-    def device_state(self, device: str, state: DeviceState) -> None:
-        """A device came or went."""
-        ...
-
-
-class Unobserved:
-    """An observer that does not listen."""
-
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
-        """Ignore it."""
-
-    def job_undone(self, device: str, why: Why) -> None:
-        """Ignore it."""
-
-    def device_fault(self, device: str, kind: FaultKind) -> None:
-        """Ignore it."""
-
-    def device_state(self, device: str, state: DeviceState) -> None:
-        """Ignore it."""
 
 
 @dataclass(slots=True, eq=False)

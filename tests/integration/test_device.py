@@ -20,9 +20,10 @@ import pytest
 from gpu.batcher import Why
 from gpu.engines import build
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
-from gpu.pool import DevicePool, DeviceState
+from gpu.pool import DevicePool
 from gpu.scripted import hertz, transcribe
 from gpu.spec import DeviceSpec, Rung
+from gpu.status import DeviceState
 from gpu.wire import FaultKind
 from streaming.call import SAMPLE_RATE
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind, Window
@@ -387,6 +388,7 @@ PARENT = """
 import asyncio, sys
 from gpu.pool import DevicePool
 from gpu.spec import DeviceSpec, Rung
+from gpu.status import DeviceState
 
 async def main():
     spec = DeviceSpec(name="one", models=("small",), engine="tests.support.chaos:build")
