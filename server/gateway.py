@@ -7,6 +7,7 @@ import http
 import json
 import logging
 import math
+import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -213,7 +214,7 @@ class Gateway:
             )
         except OSError as problem:
             raise BadSetting(
-                f"cannot listen on {listen.host}:{listen.port}: {problem.strerror or problem}; "
+                f"cannot listen on {listen.host}:{listen.port}: {_why(problem)}; "
                 "choose another listen.host or listen.port"
             ) from problem
 
@@ -321,3 +322,8 @@ class Gateway:
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     fields = Headers({**headers, "Content-Length": str(len(body)), "Connection": "close"})
     return Response(status, http.HTTPStatus(status).phrase, fields, body)
+
+
+def _why(problem: OSError) -> str:
+    """Say what the system says, without the event loop's prose around it."""
+    return os.strerror(problem.errno).lower() if problem.errno is not None and problem.errno > 0 else str(problem)
