@@ -80,16 +80,20 @@ class Child:
                 env=os.environ | {"PYTHONPATH": _python_path()},
                 start_new_session=True,  # the terminal's Ctrl-C is for the parent to act on
             )
-        except BaseException:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: self._jobs, sock=jobs)
+            await loop.create_connection(lambda: self._answers, sock=answers)
+        except BaseException:  # cancelled, most likely: the process must not be left behind
+            self._jobs.abort()
+            self._answers.abort()
             jobs.close()
             answers.close()
+            self._kill()
+            await self.ended()
             raise
         finally:
             its_jobs.close()
             its_answers.close()
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self._jobs, sock=jobs)
-        await loop.create_connection(lambda: self._answers, sock=answers)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -498,3 +498,15 @@ async def test_a_process_that_cannot_be_started_is_reported_and_tried_again(monk
 
         assert heard(await pool.decode(ask(1))) == 1
         await pool.close()
+
+
+async def test_closing_while_devices_start_leaves_no_process() -> None:
+    """A shard that is told to stop as it starts must not leave a device behind, at whatever step it was."""
+    for steps in (1, 2, 5, 20):
+        pool = DevicePool([device("one"), device("two")], RUNG)
+        pool.start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await pool.close()
+
+        assert [status.pid for status in pool.status().devices] == [None, None]
