@@ -447,6 +447,8 @@ def test_speech_behind_a_short_pause_is_not_heard_twice() -> None:
     call = Conversation(scene, spec=spec).listen(chunks_s=[2.0]).hang_up()
 
     assert len(call.finals()) == 3
+    for final, following in zip(call.finals(), scene.turns[1:], strict=False):
+        assert final.to_sample / SAMPLE_RATE < following.at
     assert call.text() == scene.text
     check_promises(call)
 
@@ -902,18 +904,19 @@ def test_a_caller_is_told_who_serves_the_call_but_nothing_follows_its_end() -> N
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_memory_in_minute_twenty_is_what_it_was_in_minute_two() -> None:
+@pytest.mark.timeout(90)
+def test_memory_in_minute_ten_is_what_it_was_in_minute_two() -> None:
     """A shard holds thousands of calls, some of them for hours."""
     minute = Scene([Turn(at, 9) for at in range(1, 55, 9)], seconds=60.0)
     call = Conversation(minute, hear=heard_in("en", 0.9), settings=settings_for_tests())
     held: list[int] = []
 
-    for _ in range(20):
+    for _ in range(10):
         for at in range(0, 480_000, 8_000):
             call.now += 1.0
             call.chunk(0, minute.payload[at * 2 : (at + 8_000) * 2])
         held.append(call.session.memory_bytes)
 
-    assert len(call.finals()) == 20 * 6
+    assert len(call.finals()) == 10 * 6
     assert max(held[2:]) <= max(held[:2]) * 1.05
     assert max(held) < 2_000_000
