@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import types
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +199,49 @@ async def test_who_stops_listening_stops_the_reading() -> None:
     await chunks.aclose()
 
     assert read < 100
+
+
+def test_the_microphone_gives_what_the_device_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 ms of 16-bit samples at a time, until the device is closed."""
+    module = types.ModuleType("sounddevice")
+    module.__dict__["RawInputStream"] = FakeDevice
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    with open_microphone() as source:
+        chunks = iter(source.chunks)
+        first, second = next(chunks), next(chunks)
+
+    assert source.audio == Audio("linear16", 16000, 1)
+    assert (first, second) == (b"\1\0" * 320, b"\1\0" * 320)
+    assert FakeDevice.closed == 1
+
+
+def test_a_microphone_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers have none."""
+
+    def absent(**_options: object) -> None:
+        raise RuntimeError("no input device")
+
+    module = types.ModuleType("sounddevice")
+    module.__dict__["RawInputStream"] = absent
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+
+    with pytest.raises(UnusableAudio, match="no input device"):
+        open_microphone()
+
+
+class FakeDevice:
+    """A microphone that hears ones."""
+
+    closed = 0
+
+    def __init__(self, *, samplerate: int, channels: int, dtype: str, blocksize: int) -> None:
+        assert (samplerate, channels, dtype, blocksize) == (16000, 1, "int16", 320)
+
+    def start(self) -> None:
+        pass
+
+    def read(self, frames: int) -> tuple[bytes, bool]:
+        return b"\1\0" * frames, False
+
+    def close(self) -> None:
+        type(self).closed += 1
