@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from trunkline.errors import Refused
 from trunkline.testing import Behaviour, FakeServer, fake_server, polite
+
+
+@pytest.fixture(autouse=True)
+def blocking_the_event_loop_fails_the_test(request: pytest.FixtureRequest) -> Generator[None]:
+    """A client that blocks the loop stops everything else its user does: file reads, sleeps and waits in it raise."""
+    if isinstance(request.node, pytest.Function) and inspect.iscoroutinefunction(request.node.obj):
+        with blockbuster_ctx(["trunkline"]):
+            yield
+    else:
+        yield
 
 
 @contextmanager

@@ -40,6 +40,14 @@ def test_on_a_terminal_interim_words_are_there_until_the_final_is() -> None:
     assert " 0:00.1  1:01.2  agent     Good morning." in seen
 
 
+def test_what_is_final_is_no_longer_interim() -> None:
+    """The same words twice, once grey and once not, would look like an echo."""
+    mine = Final(0, "customer", 0, 61.0, 62.0, "Good morning.", (), 1.0, "en", "m", "endpoint", 62.0, 0.1)
+    seen = shown(partial("good mor", 0), mine, terminal=True)
+
+    assert "..." not in seen[seen.index("Good morning.") :]
+
+
 def test_stable_words_that_are_not_the_texts_first_are_no_trouble() -> None:
     """Servers may write words and text apart; the text is what is shown."""
     assert "Good mor" in shown(partial("Good mor", 1, "good", "mor"), terminal=True)

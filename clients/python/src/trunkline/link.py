@@ -75,7 +75,7 @@ async def _connect(url: str, headers: Mapping[str, str], open_timeout_s: float) 
             compression=None,  # neither u-law nor short JSON shrinks enough to pay for it
             open_timeout=open_timeout_s,
             close_timeout=CLOSE_S,
-            max_size=None,  # the server is trusted more than its longest final is known
+            max_size=None,  # who is trusted with the audio is trusted with the length of its text
             proxy=None if _is_loopback(urlsplit(url).hostname) else True,
             logger=_log,
             process_exception=_give_up,

@@ -49,29 +49,33 @@ class CallScreen:
         self._transcript.add(event)
         match event:
             case Final():
+                self._refresh(at_once=False)  # printing draws the open lines again, without the one that is final now
                 self._console.print(self._final(event), soft_wrap=self._live is None)
-                self._refresh()
             case Partial():
-                self._refresh()
+                self._refresh(at_once=True)
             case _:
                 pass
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, at_once: bool) -> None:
         if self._live is not None:
             open_ones = (self._transcript.partial(channel) for channel in self._transcript.channels)
             lines = [self._interim(partial) for partial in open_ones if partial is not None]
-            self._live.update(Text("\n").join(lines), refresh=True)
+            self._live.update(Text("\n").join(lines), refresh=at_once)
 
     def _final(self, final: Final) -> Text:
-        line = Text(f"{_clock(final.start)} {_clock(final.end)}  ", style="dim")
-        return line + self._label(final.channel, final.label) + Text(final.text)
+        times = (f"{_clock(final.start)} {_clock(final.end)}  ", "dim")
+        return Text.assemble(times, self._label(final.channel, final.label), final.text)
 
     def _interim(self, partial: Partial) -> Text:
         stable = " ".join(word.text for word in partial.words[: partial.stable])
-        line = Text(f"{_clock(partial.start)}    ...  ", style="dim") + self._label(partial.channel, partial.label)
         if not partial.text.startswith(stable):
             stable = ""
-        return line + Text(stable, style="grey70") + Text(partial.text[len(stable) :], style="italic grey50")
+        return Text.assemble(
+            (f"{_clock(partial.start)}    ...  ", "dim"),
+            self._label(partial.channel, partial.label),
+            (stable, "grey70"),
+            (partial.text[len(stable) :], "italic grey50"),
+        )
 
     def _label(self, channel: int, label: str) -> Text:
         return Text(f"{label:<{self._width}}  ", style=f"bold {COLOURS[channel % len(COLOURS)]}")

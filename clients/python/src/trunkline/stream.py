@@ -82,8 +82,9 @@ class EventStream:
             yield
         finally:
             reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.wait((reader,))
+            if not reader.cancelled():
+                reader.result()  # a mistake of ours in there must not stay there
 
     async def _read(self) -> None:
         try:
