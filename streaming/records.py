@@ -267,6 +267,107 @@ class CallRemoved:
     call: str
 
 
+# --- control topic -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A slot is to be owned by somebody from now on. The offset of this record is the owner's epoch."""
+
+    slot: int
+    owner: str
+    by: str
+    """The coordinator that decided."""
+    reason: str
+    """``new``, ``lost``, ``idle``, ``drained`` or ``moved``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A shard lives."""
+
+    owner: str
+    slots: tuple[int, ...]
+    """The slots it serves."""
+    load: float
+    """Share of what it can do that it does, 0 and up."""
+    draining: bool
+    """Whether it wants to be rid of its slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A coordinator leads, or wants to."""
+
+    coordinator: str
+    term: int
+    """Offset of the record that began its time as leader, or ``STANDING``: this record is to begin it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideProgress:
+    """How far one channel of a call is final."""
+
+    call: str
+    channel: int
+    next_number: int
+    done_to: int
+    """Samples at 16 kHz."""
+    context: str
+    """Text of the last final."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """All that a channel's media clock remembers; see ``streaming.media``."""
+
+    received: int
+    padded: int
+    dropped: int
+    jumps: int
+    offset: int
+    late_in_a_row: int
+    stands_still: bool
+
+    @property
+    def position(self) -> int:
+        """Place of the next sample, at the call's own rate."""
+        return self.received + self.padded - self.dropped
+
+
+@dataclass(frozen=True, slots=True)
+class CallState:
+    """An open call after some record of the audio topic: what is needed to go on hearing it from there."""
+
+    spec: CallSpec
+    next_sequence: int
+    """Sequence number of the chunk that comes next; smaller ones were heard."""
+    clocks: tuple[ClockState, ...]
+    """One per side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a new owner of a slot may begin to read instead of at the beginning.
+
+    Both halves are what the slot's records up to an offset add up to, whoever added them: a snapshot stays true when
+    its writer is not the owner any more. No channel's clock is past what is final of it.
+    """
+
+    slot: int
+    out_offset: int
+    """``epoch``, ``progress`` and ``closed`` are what the records of ``out`` before this offset say."""
+    epoch: int
+    progress: tuple[SideProgress, ...]
+    closed: tuple[str, ...]
+    audio_offset: int
+    """``calls`` are the calls open after the records of ``audio`` before this offset."""
+    calls: tuple[CallState, ...]
+
+
+STANDING: typing.Final = -1
+"""Term of a coordinator that does not lead yet."""
+
 AudioRecord = CallOpened | AudioChunk | FinalizeRequested | DtmfReceived | CallEnded
 OutRecord = (
     Fence
@@ -281,7 +382,8 @@ OutRecord = (
     | Dtmf
 )
 CallRecord = CallPlaced | CallRemoved
-Record = AudioRecord | OutRecord | Partial | CallRecord
+ControlRecord = Claim | Heartbeat | Lease | Snapshot
+Record = AudioRecord | OutRecord | Partial | CallRecord | ControlRecord
 
 _KINDS: typing.Final[dict[int, type[Any]]] = {
     1: CallOpened,
@@ -302,11 +404,15 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     32: Partial,
     48: CallPlaced,
     49: CallRemoved,
+    64: Claim,
+    65: Heartbeat,
+    66: Lease,
+    67: Snapshot,
 }
 _KIND_OF: typing.Final = {cls: kind for kind, cls in _KINDS.items()}
 T = typing.TypeVar("T")
 
-_PARTS: typing.Final = (Word, CallSpec, AudioFormat)
+_PARTS: typing.Final = (Word, CallSpec, AudioFormat, SideProgress, ClockState, CallState)
 _CHUNK: typing.Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
 
 
@@ -380,7 +486,20 @@ def _restore(cls: type[Any], body: Any) -> Any:
         fields["reason"] = EndReason(fields["reason"])
     if cls is CallOpened:
         fields["spec"] = _restore_spec(fields["spec"])
+    if cls is Heartbeat:
+        fields["slots"] = tuple(fields["slots"])
+    if cls is Snapshot:
+        fields["progress"] = tuple(_made(SideProgress, side) for side in fields["progress"])
+        fields["closed"] = tuple(fields["closed"])
+        fields["calls"] = tuple(_restore_call(call) for call in fields["calls"])
     return _made(cls, fields)
+
+
+def _restore_call(body: Any) -> CallState:
+    fields = _object(body)
+    fields["spec"] = _restore_spec(fields["spec"])
+    fields["clocks"] = tuple(_made(ClockState, clock) for clock in fields["clocks"])
+    return _made(CallState, fields)
 
 
 def _restore_spec(body: Any) -> CallSpec:

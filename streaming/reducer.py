@@ -6,9 +6,14 @@ owner of the slot still wrote after it had lost it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final as Constant
 
-from streaming.records import CallClosed, Fence, Final, OutRecord, Partial, Progress
+from streaming.records import CallClosed, Fence, Final, OutRecord, Partial, Progress, SideProgress
+
+CLOSED_KEPT: Constant = 4096
+"""Calls of a slot remembered as over. A record of one can only come late, from a retry or a former owner."""
 
 
 @dataclass(slots=True)
@@ -32,19 +37,48 @@ class Reducer:
         self.dropped = 0
         """Finals and progress records that did not count."""
         self._channels: dict[tuple[str, int], ChannelProgress] = {}
+        self._closed: dict[str, None] = {}  # the longest closed first
+
+    @classmethod
+    def resumed(cls, epoch: int, progress: Iterable[SideProgress], closed: Iterable[str]) -> Reducer:
+        """Return a reducer that has folded what ``epoch``, ``progress_of_all`` and ``closed`` of another tell."""
+        reducer = cls()
+        reducer.epoch = epoch
+        reducer._closed = dict.fromkeys(closed)
+        for side in progress:
+            at = ChannelProgress(side.next_number, side.done_to, side.context)
+            reducer._channels[side.call, side.channel] = at
+        return reducer
+
+    @property
+    def progress_of_all(self) -> tuple[SideProgress, ...]:
+        """How far each channel of each call is final that has a final or progress and is not over."""
+        return tuple(
+            SideProgress(call, channel, at.next_number, at.done_to, at.context)
+            for (call, channel), at in self._channels.items()
+        )
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Calls that are over, the longest closed first; only the last ``CLOSED_KEPT``."""
+        return tuple(self._closed)
+
+    def is_closed(self, call: str) -> bool:
+        """Tell whether a call is over."""
+        return call in self._closed
 
     def accept(self, record: OutRecord) -> bool:
         """Fold one record in.
 
         Returns:
             Whether it counts. A final counts only if its epoch is the newest, its number is the next of its channel,
-            and its audio continues the last.
+            and its audio continues the last. Nothing counts of a call that is over.
         """
         if isinstance(record, Fence):
             newer = record.epoch > self.epoch
             self.epoch = max(self.epoch, record.epoch)
             return newer
-        counts = record.epoch == self.epoch and self._continues(record)
+        counts = record.epoch == self.epoch and record.call not in self._closed and self._continues(record)
         self.dropped += not counts
         return counts
 
@@ -65,6 +99,7 @@ class Reducer:
 
     def _continues(self, record: OutRecord) -> bool:
         if isinstance(record, CallClosed):
+            self._close(record.call)
             return True
         if not isinstance(record, Final | Progress):
             return True
@@ -78,3 +113,9 @@ class Reducer:
             at.context = " ".join(word.text for word in record.words)
         at.done_to = record.to_sample
         return True
+
+    def _close(self, call: str) -> None:
+        self.forget(call)
+        self._closed[call] = None
+        if len(self._closed) > CLOSED_KEPT:
+            del self._closed[next(iter(self._closed))]

@@ -19,6 +19,7 @@ from streaming.records import (
     CallEnded,
     CallOpened,
     CallPlaced,
+    CallState,
     EndReason,
     Fence,
     Final,
@@ -68,6 +69,7 @@ def records(kind: type[Record]) -> st.SearchStrategy[Record]:
         tuple[Word, ...]: words,
         tuple[str, ...]: labels,
         float: seconds,
+        tuple[CallState, ...]: st.lists(st.builds(CallState, specs()), max_size=2).map(tuple),
     }
     hints = get_type_hints(kind)
     return st.builds(kind, **{name: special.get(hint, st.from_type(hint)) for name, hint in hints.items()})
