@@ -112,7 +112,7 @@ class BridgeDialect(Dialect):
                 return []
             case CallClosed():
                 self.stage = Stage.DONE
-                return [*self.closing(), self._close]
+                return [*self.told(event), self._close]
             case Trouble():
                 return self._trouble(event)
             case _:
@@ -150,10 +150,6 @@ class BridgeDialect(Dialect):
     def complaint(self, code: str, message: str) -> list[Action]:
         """Say in the protocol's own words that the connection cannot go on, where it has such words."""
         del code, message
-        return []
-
-    def closing(self) -> list[Action]:
-        """Say in the protocol's own words that all text is out, where it has such words."""
         return []
 
     def held(self) -> list[Action]:

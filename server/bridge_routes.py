@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from server import plivo, telnyx, vonage
+from server import freeswitch, generic, jambonz_listen, plivo, telnyx, vonage
+from server.asterisk import SUBPROTOCOLS, AsteriskDialect
 from server.auth import Keyring
+from server.bridge import Transcripts, bridge_routes
+from server.freeswitch import ForkDialect, StreamDialect
+from server.jambonz import JambonzDialect
+from server.jambonz_listen import ListenDialect
 from server.routes import Route
 from server.settings import Settings
 
@@ -23,4 +28,22 @@ def routes(keyring: Keyring, settings: Settings) -> list[Route]:
         *telnyx.routes(keyring, settings.telnyx, idle_s),
         *plivo.routes(keyring, settings.plivo, idle_s),
         *vonage.routes(keyring, settings.vonage, idle_s),
+        *bridge_routes("jambonz", keyring, JambonzDialect, idle_s),
+        *bridge_routes(
+            "jambonz-listen",
+            keyring,
+            freeswitch.builder(ListenDialect, Transcripts.NONE),
+            idle_s,
+            (jambonz_listen.SUBPROTOCOL,),
+        ),
+        *bridge_routes(
+            "audio-fork",
+            keyring,
+            freeswitch.builder(ForkDialect, Transcripts.FINALS),
+            idle_s,
+            ("audio.drachtio.org", jambonz_listen.SUBPROTOCOL),
+        ),
+        *bridge_routes("audio-stream", keyring, freeswitch.builder(StreamDialect, Transcripts.FINALS), idle_s),
+        *bridge_routes("asterisk", keyring, AsteriskDialect, idle_s, SUBPROTOCOLS),
+        *bridge_routes("generic", keyring, generic.build, idle_s),
     ]

@@ -24,10 +24,10 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import bridge_routes, deepgram, events, native, twilio
+from server import bridge_routes, deepgram, events, native, tcp, twilio
 from server.admission import Admission, CountingAdmission
 from server.auth import Keyring, check_origin, is_loopback
-from server.connection import Connection, Services
+from server.connection import Connection, Services, Socket
 from server.delivery import Delivery
 from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
@@ -139,6 +139,8 @@ class Gateway:
         self._background: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._draining = False
+        self.audiosocket_port: int | None = None
+        """Where AudioSocket is listened for while serving; None if that is off."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then let calls finish within the limit.
@@ -164,8 +166,10 @@ class Gateway:
         background = asyncio.create_task(self._work(), name="gateway-background")
         self._background.add(background)
         try:
-            yield next(iter(server.sockets)).getsockname()[1]
-            await self.drain()
+            async with tcp.audiosocket(self._settings.audiosocket, self._settings.limits.idle_s, self.carry) as port:
+                self.audiosocket_port = port
+                yield next(iter(server.sockets)).getsockname()[1]
+                await self.drain()
         finally:
             server.close(code=1012, reason=Ill.DRAINING)
             await server.wait_closed()
@@ -231,7 +235,18 @@ class Gateway:
         if not isinstance(socket, _Socket) or socket.plan is None:  # pragma: no cover - set before every upgrade
             return
         plan = socket.plan
-        connection = Connection(socket, plan.dialect, plan.tenant, plan.route.idle_s, self._services)
+        await self.carry(socket, plan.dialect, plan.tenant, plan.route.idle_s)
+
+    async def carry(self, socket: Socket, dialect: Dialect, tenant: str, idle_s: float) -> None:
+        """Serve an open connection, of whatever transport, until it is closed.
+
+        Args:
+            socket: The connection.
+            dialect: Translates for it.
+            tenant: Whose it is.
+            idle_s: Silence on the wire after which a call counts as gone, in seconds.
+        """
+        connection = Connection(socket, dialect, tenant, idle_s, self._services)
         self._connections.add(connection)
         if self._draining:
             connection.drain()
