@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import sys
+import wave
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -188,3 +189,19 @@ def test_load_names_what_failed(
     assert code == 2
     assert "overloaded: 3" in said.out
     assert said.err == "trunkline: overloaded: no room\n"
+
+
+def test_the_demonstration_takes_only_what_twilio_sends(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The user is told how to convert the recording, in one line."""
+    recording, reference = tmp_path / "call.wav", tmp_path / "call.json"
+    with wave.open(str(recording), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(640))
+    reference.write_text('{"turns": [{"channel": 0, "start_s": 0, "end_s": 1, "text": "hello"}]}')
+
+    assert run("demo", recording, reference) == 2
+    assert "sox" in capsys.readouterr().err

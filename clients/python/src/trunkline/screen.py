@@ -49,18 +49,18 @@ class CallScreen:
         self._transcript.add(event)
         match event:
             case Final():
-                self._refresh(at_once=False)  # printing draws the open lines again, without the one that is final now
+                self._refresh()  # first: printing draws the open lines again, and this one is no longer open
                 self._console.print(self._final(event), soft_wrap=self._live is None)
             case Partial():
-                self._refresh(at_once=True)
+                self._refresh()
             case _:
                 pass
 
-    def _refresh(self, *, at_once: bool) -> None:
+    def _refresh(self) -> None:
         if self._live is not None:
             open_ones = (self._transcript.partial(channel) for channel in self._transcript.channels)
             lines = [self._interim(partial) for partial in open_ones if partial is not None]
-            self._live.update(Text("\n").join(lines), refresh=at_once)
+            self._live.update(Text("\n").join(lines), refresh=True)
 
     def _final(self, final: Final) -> Text:
         times = (f"{_clock(final.start)} {_clock(final.end)}  ", "dim")
