@@ -41,8 +41,11 @@ FULL: Final = 3000
 BUCKETS: Final = (*range(100, 801, 100), 1000, 1200, 1500, 2000, FULL)
 """Lengths in frames that windows are padded to; finer where most windows are."""
 
-PROMPT_BUCKETS: Final = (0, 16, 32, 64, 128, 223)
-"""Lengths of prompts in tokens; Whisper was trained on at most 223."""
+CONTEXT_TOKENS: Final = (0, 16, 32, 64, 128)
+"""Lengths that context, and hotwords with context, are cut to."""
+
+LONGEST_PROMPT: Final = 223
+"""Tokens of the longest prompt Whisper was trained on."""
 
 SILENT: Final = -6.0
 """log10 mel power that no band of a silent window reaches."""
@@ -286,6 +289,7 @@ class WhisperEngine:
     def _timed(self, reading: Reading, language: str, result: Any, audio_s: float) -> tuple[Word, ...]:
         """Turn an alignment into words: a word begins where the path first reaches its first token."""
         tokens = reading.tokens
+        probabilities: list[float] = result.text_token_probs
         pairs: list[tuple[int, int]] = result.alignments
         path = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         reached = np.full(len(tokens) + 1, audio_s)
@@ -296,7 +300,7 @@ class WhisperEngine:
         at = 0
         for word in self._vocabulary.words(tokens, language):
             stop = at + len(word.tokens)
-            confidence = float(np.mean(result.text_token_probs[at:stop]))
+            confidence = min(sum(probabilities[at:stop]) / len(word.tokens), 1.0)
             start = min(float(reached[at]), audio_s)
             words.append(Word(word.text, start, min(max(float(reached[stop]), start), audio_s), confidence))
             at = stop
@@ -332,7 +336,7 @@ class WhisperEngine:
         """Join what was decoded of a window."""
         words: list[Word] = []
         for job, decoded in parts:
-            if guards.is_speech(decoded.no_speech, decoded.mean_logprob):
+            if decoded.reading.sound and guards.is_speech(decoded.no_speech, decoded.mean_logprob):
                 words += [
                     replace(word, start=word.start + job.offset_s, end=word.end + job.offset_s)
                     for word in decoded.words
@@ -351,23 +355,18 @@ class WhisperEngine:
     # --- prompts ------------------------------------------------------------------------------------------------------
 
     def _prompt(self, window: Window) -> tuple[int, ...]:
-        """Hotwords and context as a prompt, in one of few lengths: all prompts of a batch must be equally long.
+        """Hotwords and context as a prompt.
 
-        Hotwords are never cut short: they are said again until a length is full. Context fills what they leave, its end
-        first.
+        All prompts of a batch must be equally long, so context is cut at its front to one of few lengths. Hotwords are
+        neither cut nor filled up: whatever else was put beside them cost words where they were not said.
         """
         hotwords = self._vocabulary.encode(" " + ", ".join(window.hotwords) + ".") if window.hotwords else []
         context = self._vocabulary.encode(" " + window.context) if window.context else []
-        if hotwords:
-            length = next((length for length in PROMPT_BUCKETS if length > len(hotwords)), PROMPT_BUCKETS[-1])
-        else:
-            length = max(length for length in PROMPT_BUCKETS if length <= len(context) + 1)
-        if not length:
-            return ()
-        room = length - 1 - len(hotwords)
-        kept = context[-room:] if room > 0 else []
-        filler = (hotwords * length)[: length - 1 - len(kept)]
-        return (self._vocabulary.sot_prev, *filler, *kept)
+        hotwords = hotwords[: LONGEST_PROMPT - 1]
+        longest = max((length for length in CONTEXT_TOKENS if length <= len(hotwords) + len(context)), default=0)
+        kept = max(longest - len(hotwords), 0)
+        text = (*hotwords, *context[len(context) - kept :])
+        return (self._vocabulary.sot_prev, *text) if text else ()
 
 
 def _padded(jobs: Sequence[_Job]) -> Float32Array:
