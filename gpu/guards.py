@@ -116,14 +116,16 @@ def read(tokens: Sequence[int], symbols: Symbols, *, audio_s: float, finished: b
         finished: Whether the model ended by itself, and not at the cap.
     """
     segments, ended, lost, unread = _segments(tokens, symbols, audio_s, finished)
-    kept = _without_echoes(segments, symbols, audio_s)
-    spelled = _spell(kept, symbols)
     if not lost:
-        return Reading(tuple(kept), not _is_looping(spelled), unread)
-    said = _before_echo(spelled, whole=ended or len(kept) < len(segments))
-    ended = ended or said < len(spelled) or len(kept) < len(segments)
-    sound = ended and said >= SLOWEST_CPS * (audio_s - 1) and not _is_looping(spelled[:said])
-    return Reading(tuple(_first_letters(kept, symbols, said)), sound)
+        kept = _without_echoes(segments, symbols, audio_s)
+        return Reading(tuple(kept), not _is_looping(_spell(kept, symbols)), unread)
+    spelled = _spell(segments, symbols)
+    said = _before_echo(spelled, whole=ended)
+    kept = _without_echoes(_first_letters(segments, symbols, said), symbols, audio_s)
+    text = _spell(kept, symbols)
+    ended = ended or len(text) < len(spelled)
+    sound = ended and len(text) >= SLOWEST_CPS * (audio_s - 1) and not _is_looping(text)
+    return Reading(tuple(kept), sound)
 
 
 def _segments(
