@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server import freeswitch, generic, jambonz_listen, plivo, telnyx, vonage
+from server import audiohook, freeswitch, generic, jambonz_listen, plivo, telnyx, vonage
 from server.asterisk import SUBPROTOCOLS, AsteriskDialect
 from server.auth import Keyring
 from server.bridge import Transcripts, bridge_routes
@@ -45,5 +45,6 @@ def routes(keyring: Keyring, settings: Settings) -> list[Route]:
         ),
         *bridge_routes("audio-stream", keyring, freeswitch.builder(StreamDialect, Transcripts.FINALS), idle_s),
         *bridge_routes("asterisk", keyring, AsteriskDialect, idle_s, SUBPROTOCOLS),
+        *audiohook.routes(keyring, settings.audiohook, idle_s),
         *bridge_routes("generic", keyring, generic.build, idle_s),
     ]

@@ -11,7 +11,7 @@ from typing import Final
 
 from server.bridge import BridgeDialect, Stage, audio_format, call_spec, id_of, scalars
 from server.dialect import Action, Event, Send
-from server.json_frames import Fields, json_object, section, string, texts
+from server.json_frames import Fields, json_object, objects, section, string, texts
 from server.render import confidence_of, text_of
 from streaming.call import CallSpec, Encoding
 from streaming.errors import BadMessage
@@ -103,12 +103,9 @@ def _hints(options: Fields) -> tuple[str, ...]:
     Raises:
         BadMessage: If there are too many.
     """
-    found = texts(options, "hints")
     wrapped = json_object(f'{{"hints":{string(options, "hints") or "[]"}}}') or {}
-    listed = wrapped.get("hints")
-    for item in listed if isinstance(listed, list) else []:  # pyright: ignore[reportUnknownVariableType] - JSON
-        phrase = string(item, "phrase") if isinstance(item, dict) else item  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
-        found += [phrase] if isinstance(phrase, str) and phrase else []
+    found = texts(options, "hints") + texts(wrapped, "hints")
+    found += [phrase for hint in objects(wrapped, "hints") if (phrase := string(hint, "phrase")) is not None]
     if len(found) > MAX_HOTWORDS:
         raise BadMessage("bad_option", f"'hints' may hold {MAX_HOTWORDS}, {len(found)} came")
     return tuple(hint.encode(errors="replace").decode()[:MAX_NAME] for hint in found)

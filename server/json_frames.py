@@ -38,6 +38,13 @@ def texts(fields: Fields, name: str) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
 
 
+def objects(fields: Fields, name: str) -> list[Fields]:
+    """Return the objects of a list; none if it is missing."""
+    value = fields.get(name)
+    listed = value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
+    return [found for found in map(_object, listed) if found is not None]  # pyright: ignore[reportUnknownArgumentType] - JSON
+
+
 def integer(value: object) -> int | None:
     """Read a whole number that may travel as a string; None if it is none."""
     try:

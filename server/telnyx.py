@@ -9,7 +9,7 @@ from __future__ import annotations
 from server.auth import Keyring
 from server.bridge import audio_format, bridge_routes, call_spec, scalars
 from server.dialect import Upgrade
-from server.json_frames import Fields, section, string
+from server.json_frames import Fields, objects, section, string
 from server.media_streams import ENCODINGS, MediaStreamDialect, one_channel
 from server.routes import Route
 from server.settings import Telnyx
@@ -59,7 +59,7 @@ class TelnyxDialect(MediaStreamDialect):
             audio,
             TRACKS,
             call=stream,
-            given=_custom(start.get("custom_parameters")),
+            given=_custom(start),
             ids={
                 "telnyx.stream_id": stream,
                 **{
@@ -71,13 +71,8 @@ class TelnyxDialect(MediaStreamDialect):
         return spec, TRACKS
 
 
-def _custom(parameters: object) -> dict[str, str]:
+def _custom(start: Fields) -> dict[str, str]:
     """Read custom parameters, which the API takes as a list of names and values."""
-    if isinstance(parameters, dict):
-        return scalars(parameters)  # pyright: ignore[reportUnknownArgumentType] - JSON
-    found: dict[str, str] = {}
-    for item in parameters if isinstance(parameters, list) else []:  # pyright: ignore[reportUnknownVariableType] - JSON
-        pair = scalars(item) if isinstance(item, dict) else {}  # pyright: ignore[reportUnknownArgumentType] - JSON
-        if "name" in pair:
-            found[pair["name"]] = pair.get("value", "")
-    return found
+    pairs = [scalars(pair) for pair in objects(start, "custom_parameters")]
+    listed = {pair["name"]: pair.get("value", "") for pair in pairs if "name" in pair}
+    return listed | scalars(section(start, "custom_parameters"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from streaming.records import CallEnded
+from tests.support import audiohook
 from tests.support.bridge_sessions import ASTERISK, AUDIOSOCKET, FORK, JAMBONZ, LISTEN, STREAM, audiosocket_frame
 from tests.support.bridges import Frame
 from tests.support.gateways import Running, running, settings
@@ -120,6 +122,7 @@ async def test_keys_reach_who_watches_the_call() -> None:
         await send(socket, ASTERISK[:1])
         async with connect(served.url("/v1/calls/c0ffee/events")) as watcher:
             await send(socket, ASTERISK[1:])
+            told: dict[str, Any] = {}
             async for message in watcher:
                 told = json.loads(message)
                 if told["type"] == "dtmf":
@@ -169,3 +172,29 @@ async def test_audiosocket_calls_end_with_the_connection_and_only_peers_get_one(
         reader, writer = await asyncio.open_connection("127.0.0.1", served.gateway.audiosocket_port)
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_audiohook_says_closed_after_its_text_and_leaves_the_close_to_the_peer() -> None:
+    """Signed as Genesys signs, from the probe of the address to the last transcript."""
+    key, secret = "genesys-key", b"a client secret"
+    chosen = settings(
+        auth__keys=f'{{acme = ["{key}"]}}', audiohook__secrets=f'{{"{key}" = "{base64.b64encode(secret).decode()}"}}'
+    )
+    async with running(chosen) as served:
+        headers = {"host": f"127.0.0.1:{served.port}", "audiohook-organization-id": audiohook.ORGANIZATION}
+        headers |= {"audiohook-session-id": audiohook.SESSION, "audiohook-correlation-id": "c"}
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(served.url("/bridges/audiohook"), additional_headers={"X-API-KEY": key})
+        assert refused.value.response.status_code == 401
+        signed = audiohook.sign(
+            headers, "/bridges/audiohook?x=1", key=key, secret=secret, created=int(time.time()), nonce="n" * 22
+        )
+        async with connect(served.url("/bridges/audiohook?x=1"), additional_headers=signed) as socket:
+            await send(socket, audiohook.session())
+            told: list[dict[str, Any]] = []
+            while not told or told[-1]["type"] != "closed":
+                told.append(json.loads(await socket.recv()))
+        assert (served.shard.opened[0].tenant, served.shard.ended[0].reason) == ("acme", "hangup")
+        entities = [message["parameters"]["entities"][0]["data"] for message in told if message["type"] == "event"]
+        assert {data["channelId"] for data in entities if data["isFinal"]} == {0, 1}
+        assert [message["seq"] for message in told] == list(range(1, len(told) + 1))
