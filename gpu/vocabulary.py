@@ -82,11 +82,17 @@ class Vocabulary:
             language: ISO 639-1 code.
 
         Returns:
-            Words in order; together they hold every token but those that spell nothing visible.
+            Words in order, none empty; together they hold every token, but those behind the last visible one.
         """
         groups = self._characters(tokens) if language in UNSPACED else self._spaced(tokens)
-        words = ((self.text(group).strip(), tuple(group)) for group in groups)
-        return [Spelled(text, group) for text, group in words if text]
+        words: list[Spelled] = []
+        blank: list[int] = []
+        for group in groups:
+            blank += group
+            if text := self.text(blank).strip():
+                words.append(Spelled(text, tuple(blank)))
+                blank = []
+        return words
 
     def _spaced(self, tokens: Sequence[int]) -> Iterator[list[int]]:
         word: list[int] = []
