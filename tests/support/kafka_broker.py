@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import ctypes
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -32,6 +34,9 @@ CLUSTER_ID: Final = "dHJ1bmtsaW5lLXRlc3RzIQ"
 HOST: Final = "127.0.0.1"
 
 START_TIMEOUT_S: Final = 60.0
+
+PR_SET_PDEATHSIG: Final = 1
+"""Number of the request in Linux's interface."""
 JVM: Final = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 """Small and soon up: a test broker compiles little and collects rarely."""
 
@@ -220,6 +225,8 @@ class KafkaCluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # an interrupt at the terminal is for the tests; they end the brokers
+                # For the system the parent is a thread, and those of an event loop's pool are gone before the tests are.
+                preexec_fn=end_with_parent if threading.current_thread() is threading.main_thread() else None,
             )
 
     def _await_ready(self, node: int) -> None:
@@ -240,6 +247,12 @@ class KafkaCluster:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when the one that started it is gone, however it went. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_ports(count: int) -> list[int]:

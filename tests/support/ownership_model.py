@@ -437,12 +437,15 @@ class World:
         self.now = 0.0
         self.audio, self.out, self.control = Topic(), Topic(), Topic()
         self.scripts = {call: script_of(call, self.dice) for call in ("one", "two")}
-        self.shards = [Shard(f"shard-{index}", self) for index in range(SHARDS)]
+        self.shards: list[Shard] = []
         self.gateways = [Gateway(script, self) for script in self.scripts.values()]
         self.coordinators = [Coordinator(f"coordinator-{index}", [SLOT], 0.3 * index) for index in range(2)]
         self._views = [ControlView(), ControlView()]
         self._read_control = [0, 0]
         self._coordinator_wires = [Wire(self.control, self.dice, overtaking=False) for _ in range(2)]
+        self._wires = [*(gateway.wire for gateway in self.gateways), *self._coordinator_wires]
+        for index in range(SHARDS):
+            self._join(f"shard-{index}")
         self._committed: dict[tuple[str, int], tuple[int, int]] = {}
         self._reader = rules.reducer()
         self._read_out = 0
@@ -488,7 +491,7 @@ class World:
         for shard in self.shards:
             shard.paused = False
         if not any(shard.alive for shard in self.shards):
-            self.shards.append(Shard("shard-late", self))
+            self._join("shard-late")
         for _ in range(40):
             if self.closed == set(self.scripts):
                 break
@@ -499,7 +502,7 @@ class World:
 
     def _step(self, *, doubling: float) -> None:
         dice = self.dice
-        for wire in self._wires():
+        for wire in self._wires:
             if wire.waiting and dice.random() < 0.6:
                 wire.deliver(doubling=doubling)
         for shard in self.shards:
@@ -512,13 +515,10 @@ class World:
                 self._coordinate(index)
         self._follow_out()
 
-    def _wires(self) -> Iterator[Wire]:
-        for shard in self.shards:
-            yield shard.out
-            yield shard.control
-        for gateway in self.gateways:
-            yield gateway.wire
-        yield from self._coordinator_wires
+    def _join(self, name: str) -> None:
+        shard = Shard(name, self)
+        self.shards.append(shard)
+        self._wires += [shard.out, shard.control]
 
     def _disturb(self) -> None:
         dice, what = self.dice, self.dice.random()
@@ -528,7 +528,7 @@ class World:
             if dice.random() < 0.5:
                 shard.out.waiting.clear()
                 shard.control.waiting.clear()
-            self.shards.append(Shard(f"shard-{len(self.shards)}", self))
+            self._join(f"shard-{len(self.shards)}")
         elif what < 0.05:
             shard.paused = True
         elif what < 0.09:

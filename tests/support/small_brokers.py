@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from tests.support.kafka_broker import HOST, KafkaMissing, answers, free_ports
+from tests.support.kafka_broker import HOST, KafkaMissing, answers, end_with_parent, free_ports
 
 START_TIMEOUT_S: Final = 10.0
 
@@ -56,6 +56,7 @@ class SmallBroker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                preexec_fn=end_with_parent,  # noqa: PLW1509  one call into the system, nothing that could wait for a lock
             )
         except (OSError, KafkaMissing):
             shutil.rmtree(self._folder)

@@ -71,6 +71,7 @@ def play(seeds: Iterable[int], rules: Rules) -> None:
         run(seed, rules)
 
 
+@pytest.mark.timeout(300)  # by far the longest of the unit tests, more so where coverage is measured
 def test_no_disturbance_costs_repeats_or_changes_a_final() -> None:
     """Zombies, kills, pauses, doubled and delayed records, two coordinators, moves, retention: promise 1 holds."""
     print(f"schedules: seeds 0 to {SCHEDULES - 1}")  # noqa: T201  so that a failure can be played again

@@ -18,7 +18,7 @@ from streaming.records import (
     Progress,
     SpeechStarted,
 )
-from streaming.reducer import ChannelProgress, Reducer
+from streaming.reducer import CLOSED_KEPT, ChannelProgress, Reducer
 
 
 def final(number: int, from_sample: int, to_sample: int, *, epoch: int = 1, call: str = "a", channel: int = 0) -> Final:
@@ -139,3 +139,38 @@ def test_a_call_that_is_over_can_be_forgotten_alone(reducer: Reducer) -> None:
 
     assert reducer.progress("a", 0) == reducer.progress("a", 1) == ChannelProgress()
     assert reducer.progress("b", 1).done_to == 100
+
+
+def test_nothing_counts_of_a_call_that_is_over(reducer: Reducer) -> None:
+    """A retried batch writes a call's finals again behind its end: they would look like those of a new call."""
+    assert reducer.accept(final(0, 0, 100))
+    assert reducer.accept(CallClosed(1, "a", "hangup", 1.0, 0.0))
+
+    assert not reducer.accept(final(0, 0, 100))
+    assert not reducer.accept(CallClosed(1, "a", "hangup", 1.0, 0.0))
+    assert reducer.is_closed("a")
+    assert reducer.closed == ("a",)
+    assert reducer.accept(final(0, 0, 100, call="b"))
+
+
+def test_the_calls_longest_over_are_forgotten(reducer: Reducer) -> None:
+    """A slot lives for months."""
+    for number in range(CLOSED_KEPT + 1):
+        reducer.accept(CallClosed(1, str(number), "hangup", 1.0, 0.0))
+
+    assert len(reducer.closed) == CLOSED_KEPT
+    assert not reducer.is_closed("0")
+    assert reducer.is_closed("1")
+
+
+def test_a_resumed_reducer_goes_on_like_the_one_it_was_taken_from(reducer: Reducer) -> None:
+    reducer.accept(final(0, 0, 100))
+    reducer.accept(final(0, 0, 50, channel=1))
+    reducer.accept(CallClosed(1, "b", "hangup", 1.0, 0.0))
+
+    heir = Reducer.resumed(reducer.epoch, reducer.progress_of_all, reducer.closed)
+
+    assert heir.progress("a", 0) == reducer.progress("a", 0)
+    assert heir.accept(final(1, 100, 200))
+    assert not heir.accept(final(0, 0, 50, channel=1))
+    assert heir.is_closed("b")

@@ -1,0 +1,199 @@
+"""What the control topic adds up to, and what coordinators make of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaler.control import LAPSE_S, LEASE_S, TAKE_UP_S, ControlView, Coordinator, OwnLease
+from streaming.records import STANDING, Claim, ControlRecord, Heartbeat, Lease, Snapshot
+
+
+class Control:
+    """A control topic and one reader of it."""
+
+    def __init__(self) -> None:
+        self.view = ControlView()
+        self._end = 0
+
+    def append(self, *records: ControlRecord, now: float) -> None:
+        """Append and read."""
+        for record in records:
+            self.view.read(self._end, record, now=now)
+            self._end += 1
+
+
+def beat(owner: str, *slots: int, draining: bool = False) -> Heartbeat:
+    return Heartbeat(owner, slots, 0.5, draining)
+
+
+def snapshot(audio_offset: int, out_offset: int) -> Snapshot:
+    return Snapshot(0, out_offset, 1, (), (), audio_offset, ())
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+def leading(control: Control, *, slots: int = 2, now: float = 0.0) -> Coordinator:
+    """A coordinator that leads."""
+    coordinator = Coordinator("c", range(slots), 0.0)
+    (lease,) = coordinator.tick(control.view, now=now - 1.0)
+    control.append(lease, now=now - 1.0)
+    assert coordinator.leads(control.view)
+    return coordinator
+
+
+def claims(coordinator: Coordinator, control: Control, *, now: float) -> list[Claim]:
+    return [record for record in coordinator.tick(control.view, now=now) if isinstance(record, Claim)]
+
+
+def test_the_epoch_of_a_slot_is_the_offset_of_its_newest_claim(control: Control) -> None:
+    control.append(beat("a"), Claim(4, "a", "c", "new"), Claim(4, "b", "c", "moved"), now=5.0)
+
+    assert (control.view.placements[4].owner, control.view.placements[4].epoch) == ("b", 2)
+
+
+def test_a_shard_is_alive_for_as_long_as_it_is_heard_of(control: Control) -> None:
+    control.append(beat("a"), now=5.0)
+
+    assert control.view.alive("a", now=5.0 + LEASE_S)
+    assert not control.view.alive("a", now=5.1 + LEASE_S)
+    assert not control.view.alive("stranger", now=5.0)
+
+
+def test_the_snapshot_that_reaches_furthest_is_kept(control: Control) -> None:
+    """Whoever wrote it: audio counts first, for it is let go of first."""
+    control.append(snapshot(10, 50), snapshot(20, 40), snapshot(20, 30), snapshot(15, 60), now=0.0)
+
+    assert control.view.snapshots[0] == snapshot(20, 40)
+
+
+def test_a_free_lead_is_taken_after_a_silence(control: Control) -> None:
+    """Coordinators differ in patience, so that one stands before the others."""
+    quick, slow = Coordinator("quick", [0], 0.0), Coordinator("slow", [0], 1.0)
+    control.append(Lease("gone", STANDING), now=0.0)
+
+    assert quick.tick(control.view, now=LEASE_S) == []
+    assert slow.tick(control.view, now=LEASE_S + 0.5) == []
+    assert quick.tick(control.view, now=LEASE_S + 0.5) == [Lease("quick", STANDING)]
+    control.append(Lease("quick", STANDING), now=LEASE_S + 0.5)
+    assert quick.leads(control.view)
+    assert slow.tick(control.view, now=LEASE_S + 1.5) == []
+
+
+def test_of_two_that_stand_at_once_the_later_leads_and_the_other_hears_of_it(control: Control) -> None:
+    control.append(Lease("one", STANDING), Lease("two", STANDING), Lease("one", 0), now=1.0)
+
+    assert (control.view.leader, control.view.term) == ("two", 1)
+
+
+def test_a_former_leader_does_not_keep_the_lead_of_another_alive(control: Control) -> None:
+    control.append(Lease("one", STANDING), Lease("two", STANDING), now=1.0)
+    control.append(Lease("one", 0), now=2.0)
+    assert control.view.led_at == 1.0
+
+    control.append(Lease("two", 1), now=3.0)
+    assert control.view.led_at == 3.0
+
+
+def test_a_leader_renews_its_lead_and_does_no_more_than_that_too_often(control: Control) -> None:
+    coordinator = leading(control)
+
+    assert coordinator.tick(control.view, now=0.0) == [Lease("c", 0)]
+    assert coordinator.tick(control.view, now=0.1) == []
+
+
+def test_new_slots_are_shared_out_evenly(control: Control) -> None:
+    coordinator = leading(control, slots=4)
+    control.append(beat("a"), beat("b"), now=0.0)
+
+    made = claims(coordinator, control, now=0.0)
+
+    assert sorted((claim.slot, claim.reason) for claim in made) == [(slot, "new") for slot in range(4)]
+    assert sorted(claim.owner for claim in made) == ["a", "a", "b", "b"]
+
+
+def test_with_nobody_alive_nothing_is_claimed(control: Control) -> None:
+    assert claims(leading(control), control, now=0.0) == []
+
+
+def test_a_claim_on_its_way_is_not_made_again_until_it_is_overdue(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(beat("a"), now=0.0)
+    assert len(claims(coordinator, control, now=0.0)) == 1
+
+    assert claims(coordinator, control, now=1.0) == []
+    control.append(beat("a"), now=LEASE_S + 1.0)
+    assert len(claims(coordinator, control, now=LEASE_S + 1.0)) == 1
+
+
+def test_slots_of_a_shard_that_is_gone_go_to_the_ones_with_fewest(control: Control) -> None:
+    coordinator = leading(control, slots=3)
+    control.append(beat("a"), beat("b"), beat("c"), now=-5.0)
+    control.append(Claim(0, "a", "c", "new"), Claim(1, "b", "c", "new"), Claim(2, "b", "c", "new"), now=-5.0)
+    control.append(beat("b", 1, 2), beat("c"), now=0.0)
+
+    assert claims(coordinator, control, now=0.0) == [Claim(0, "c", "c", "lost")]
+
+
+def test_slots_of_a_draining_shard_go_to_others(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), beat("a", 0, draining=True), beat("b"), now=0.0)
+
+    assert claims(coordinator, control, now=0.0) == [Claim(0, "b", "c", "drained")]
+
+
+def test_a_slot_that_its_owner_does_not_take_up_goes_to_another(control: Control) -> None:
+    """It lives but cannot recover the slot, or stopped serving it: another may be luckier."""
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), now=0.0)
+    control.append(beat("a"), beat("b"), now=TAKE_UP_S)
+    assert claims(coordinator, control, now=TAKE_UP_S) == []
+
+    control.append(beat("a"), beat("b"), now=TAKE_UP_S + 1.0)
+    assert claims(coordinator, control, now=TAKE_UP_S + 1.0) == [Claim(0, "b", "c", "idle")]
+
+
+def test_where_there_is_no_other_the_idle_owner_is_asked_again(control: Control) -> None:
+    """A new claim lets it begin anew."""
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), now=0.0)
+    control.append(beat("a"), now=TAKE_UP_S + 1.0)
+
+    assert claims(coordinator, control, now=TAKE_UP_S + 1.0) == [Claim(0, "a", "c", "idle")]
+
+
+def test_a_served_slot_is_left_alone(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), beat("a", 0), now=0.0)
+
+    assert claims(coordinator, control, now=1.0) == []
+
+
+def test_a_slot_is_moved_to_a_shard_that_lives_and_has_it_not(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), beat("a", 0), beat("b"), now=0.0)
+
+    assert coordinator.move(control.view, 0, "a", now=0.0) == []
+    assert coordinator.move(control.view, 0, "stranger", now=0.0) == []
+    assert coordinator.move(control.view, 0, "b", now=0.0) == [Claim(0, "b", "c", "moved")]
+    assert claims(coordinator, control, now=0.5) == []
+
+
+def test_a_slot_nobody_had_can_be_moved_to_a_shard(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(beat("b"), now=0.0)
+
+    assert coordinator.move(control.view, 0, "b", now=0.0) == [Claim(0, "b", "c", "moved")]
+
+
+def test_a_shard_stops_before_others_take_over() -> None:
+    """Its heartbeats do not reach the log: it cannot know that it is not taken for dead."""
+    lease = OwnLease(now=10.0)
+    lease.acknowledged(sent_at=11.0)
+    lease.acknowledged(sent_at=10.5)
+
+    assert not lease.lapsed(now=11.0 + LAPSE_S)
+    assert lease.lapsed(now=11.1 + LAPSE_S)
+    assert LAPSE_S < LEASE_S
