@@ -225,8 +225,8 @@ class KafkaCluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # an interrupt at the terminal is for the tests; they end the brokers
-                # For the system the parent is a thread, and those of an event loop's pool are gone before the tests are.
-                preexec_fn=end_with_parent if threading.current_thread() is threading.main_thread() else None,
+                # For the system a parent is a thread, and those of an event loop's pool go before the tests do.
+                preexec_fn=end_with_parent if _on_main_thread() else None,  # noqa: PLW1509  it takes no lock
             )
 
     def _await_ready(self, node: int) -> None:
@@ -247,6 +247,10 @@ class KafkaCluster:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def end_with_parent() -> None:
