@@ -198,19 +198,22 @@ def measure_cost(model: str, folder: Path, repeats: int) -> list[dict[str, Value
                 windows = [Window(one, kind, "en") for one in cut[: size * WORKERS]]
                 took = [_both(engine, windows, size) for _ in range(repeats)]
                 row: dict[str, Value] = {"seconds": seconds, "kind": str(kind), "batch": size}
-                row["best_ms"] = round(1000 * min(took))
-                row["median_ms"] = round(1000 * statistics.median(took))
-                row["windows_per_s"] = round(len(windows) / min(took), 1)
+                row["best_ms"] = round(1000 * min(wall_s for wall_s, _ in took))
+                row["windows_per_s"] = round(len(windows) / min(wall_s for wall_s, _ in took), 1)
+                row["cpu_ms_per_window"] = round(1000 * statistics.median(cpu_s for _, cpu_s in took) / len(windows))
                 rows.append(row)
     return rows
 
 
-def _both(engine: WhisperEngine, windows: Sequence[Window], size: int) -> float:
-    """Seconds that batches of this size take, one on each worker."""
-    started = time.perf_counter()
+def _both(engine: WhisperEngine, windows: Sequence[Window], size: int) -> tuple[float, float]:
+    """Seconds of the clock and of the processor that batches of this size take, one on each worker.
+
+    On a machine with other work only the second can be compared.
+    """
+    started, cpu_started = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(WORKERS) as threads:
         list(threads.map(engine.decode, [windows[at : at + size] for at in range(0, len(windows), size)]))
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def main(
