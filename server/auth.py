@@ -13,6 +13,8 @@ from server.routes import Caller
 LOCAL_TENANT = "local"
 """Tenant of everybody where no key is set."""
 
+_OPENAI_KEY = "openai-insecure-api-key."
+"""What OpenAI's browsers put before the key in a subprotocol of its own."""
 _KEY_SUBPROTOCOLS = ("trunkline.v1", "token", "bearer")
 
 
@@ -61,7 +63,7 @@ class Keyring:
 
 
 def key_of(authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
-    """Return the key a request shows: as header, as ``token`` in the query, or, for browsers, as second subprotocol.
+    """Return the key a request shows: as header, as ``token`` in the query, or, for browsers, as a subprotocol.
 
     Telephone switches know HTTP Basic: the key is the password, whoever the user.
     """
@@ -70,6 +72,9 @@ def key_of(authorization: str | None, query: Mapping[str, str], subprotocols: Se
         if scheme.lower() == "basic":
             return _password(key)
         return key.strip() if scheme.lower() in ("bearer", "token") else None
+    hidden = next((name for name in subprotocols if name.startswith(_OPENAI_KEY)), None)
+    if hidden is not None:
+        return hidden[len(_OPENAI_KEY) :]
     if len(subprotocols) > 1 and subprotocols[0].lower() in _KEY_SUBPROTOCOLS:
         return subprotocols[1]
     return query.get("token")

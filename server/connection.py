@@ -47,6 +47,7 @@ from server.settings import Limits
 from streaming.call import CallSpec
 from streaming.log import Log
 from streaming.records import (
+    INTERNAL,
     CallClosed,
     Final,
     OutRecord,
@@ -122,6 +123,7 @@ class Connection:
         self._idle_s = idle_s
         self._services = services
         self._limits = services.limits
+        self._start_s = idle_s if dialect.patient else services.limits.start_s
         now = services.clock()
         self._began = self._heard = self._ending_since = self._acked_at = now
         self._stage = Stage.NEW
@@ -169,7 +171,10 @@ class Connection:
             if isinstance(event, CallClosed):
                 self._ack(now)
                 self._over(event)
-            self._apply(self._dialect.deliver(event, now), now)
+            if isinstance(event, CallClosed) and event.reason == INTERNAL and self._call is not None:
+                self._trouble(Ill.INTERNAL, "the call could not be served any further; start another one", now)
+            else:
+                self._apply(self._dialect.deliver(event, now), now)
         except Exception:  # a dialect's fault ends its own connection, never the delivery to others
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._fault(now)
@@ -355,8 +360,8 @@ class Connection:
     def _check_time(self, now: float) -> None:
         limits = self._limits
         match self._stage:
-            case Stage.NEW if now - self._began >= limits.start_s:
-                self._trouble(Ill.START_TIMEOUT, f"nothing started a call within {limits.start_s:g} s", now)
+            case Stage.NEW if now - self._began >= self._start_s:
+                self._trouble(Ill.START_TIMEOUT, f"nothing started a call within {self._start_s:g} s", now)
             case Stage.LIVE if now - self._heard >= self._idle_s:
                 self._trouble(Ill.IDLE, f"neither audio nor keepalive for {self._idle_s:g} s", now)
             case Stage.ENDING if now - self._ending_since >= limits.closing_s:

@@ -153,6 +153,8 @@ class Upgrade:
     """Decoded, in order, repeated names kept."""
     captured: Mapping[str, str] = field(default_factory=dict[str, str])
     """What stood at the named places of the route's pattern."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those that the route says its dialect reads, by their names in lower case."""
 
 
 class Dialect(ABC):
@@ -160,6 +162,8 @@ class Dialect(ABC):
 
     name: str
     """For logs, metrics and ``CallSpec.protocol``."""
+    patient: bool = False
+    """Whether a connection may go without a call for as long as a call may be silent."""
     deadline: float = math.inf
     """Monotonic seconds at which ``tick`` wants to be called."""
 

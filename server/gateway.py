@@ -24,7 +24,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import bridge_routes, deepgram, events, native, tcp, twilio
+from server import bridge_routes, deepgram, events, native, openai_realtime, tcp, twilio
 from server.admission import Admission, CountingAdmission
 from server.auth import Keyring, check_origin, is_loopback
 from server.connection import Connection, Services, Socket
@@ -125,6 +125,7 @@ class Gateway:
         self._routes = [
             native.route(keyring, limits, models),
             deepgram.route(keyring, settings.deepgram.idle_s, tuple(models)),
+            openai_realtime.route(keyring, limits.idle_s, tuple(models)),
             *twilio.routes(keyring, settings.twilio, limits.idle_s),
             *bridge_routes.routes(keyring, settings),
             events.route(keyring, self.directory),
@@ -302,7 +303,8 @@ class Gateway:
             self._metrics.admission.labels("refused", refused.code).inc()
             wait = math.ceil(refused.retry_after_s or 1)
             raise Refusal(refused.status, refused.code, refused.message, {"Retry-After": str(wait)})
-        dialect = route.build(Upgrade(tenant, request_id, path, caller.query, captured))
+        read = {name: ",".join(request.headers.get_all(name)) for name in route.reads if name in request.headers}
+        dialect = route.build(Upgrade(tenant, request_id, path, caller.query, captured, read))
         socket.plan = _Plan(route, tenant, dialect, request_id)
 
     def _route(self, path: str) -> tuple[Route, dict[str, str]]:

@@ -58,6 +58,7 @@ class Route:
         opens_call: Whether a connection brings a call, so that there must be room for one.
         headers: Further headers of every answer, by the request's id.
         refusal: The JSON body of an error.
+        reads: Headers that the dialect wants to see, in lower case.
     """
 
     pattern: str
@@ -68,6 +69,7 @@ class Route:
     opens_call: bool = True
     headers: Callable[[str], Mapping[str, str]] = field(default=_no_headers)
     refusal: Callable[[Refusal, str], dict[str, object]] = field(default=native_refusal)
+    reads: tuple[str, ...] = ()
 
     def match(self, path: str) -> dict[str, str] | None:
         """Return what stands at the named places of a path, or None if the path is another one."""

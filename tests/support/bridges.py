@@ -78,6 +78,7 @@ class Line:
         self.spec: CallSpec | None = None
         self.audio: list[Audio] = []
         self.keys: list[Dtmf] = []
+        self.finalizes: list[Finalize] = []
         self.sent: list[Frame] = []
         self.ended: str | None = None
         self.close: Close | None = None
@@ -156,8 +157,11 @@ class Line:
                     assert 1000 <= code < 5000
                     assert len(reason.encode()) <= 123
                     self.close = action
-                case Finalize() | Watch():
-                    raise AssertionError("no bridge does this")
+                case Finalize():
+                    assert self.spec is not None, "a finalize came before its call"
+                    self.finalizes.append(action)
+                case Watch():
+                    raise AssertionError("only those who watch calls do this")
 
     def _open(self, spec: CallSpec) -> None:
         assert self.spec is None, "a second call was opened"
@@ -218,6 +222,10 @@ def _event(line: Line, dice: random.Random) -> Event:
             final("good morning", 0.0, 1.0, channel=channel),
             partial("good", 0.0, 0.5, channel=channel),
             records.SpeechStarted(0, line.call, channel, 0.5),
+            records.SpeechEnded(0, line.call, channel, 1.0),
+            records.UtteranceEnded(0, line.call, channel, 1.0),
+            records.Progress(0, line.call, channel, 0, 32_000),
+            records.Finalized(0, line.call, None, line.finalizes[0].marker if line.finalizes else "x"),
             records.Dtmf(0, line.call, channel, "5", 0.5),
             CallClosed(0, line.call, "hangup", 1.0, 0.0),
         )
