@@ -22,10 +22,12 @@ class Bucket:
     """Mel frames of 10 ms it is padded to."""
     prompt_tokens: int = 0
     """Tokens of hotwords and context before the start of the transcript."""
+    beam: int = 1
+    """Hypotheses kept beside each other."""
 
     def __str__(self) -> str:
         """Short name, for profiles of the cost model and for metrics."""
-        return f"{self.frames}+{self.prompt_tokens}"
+        return f"{self.frames}+{self.prompt_tokens}" + (f"x{self.beam}" if self.beam > 1 else "")
 
 
 class Engine(Protocol):

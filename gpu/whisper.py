@@ -167,7 +167,8 @@ class WhisperEngine:
                 f"got {bands} bands and {frames} frames"
             )
         wanted = min(frames + round(100 * self._tuning.tail_s), FULL)
-        return Bucket(next(length for length in BUCKETS if length >= wanted), len(self._prompt(window)))
+        frames_padded = next(length for length in BUCKETS if length >= wanted)
+        return Bucket(frames_padded, len(self._prompt(window)), window.beam)
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Transcribe windows; see `Engine.decode`."""
@@ -217,7 +218,7 @@ class WhisperEngine:
             results: Any = self._whisper.generate(
                 features,
                 prompts,
-                beam_size=1,
+                beam_size=jobs[0].bucket.beam,
                 max_length=max(2 * most, most + len(prompts[0])),
                 return_scores=True,
                 return_no_speech_prob=True,
@@ -316,7 +317,7 @@ class WhisperEngine:
             return replace(job, bucket=replace(job.bucket, prompt_tokens=0), prompt=(), again=True)
         finals_only = self._tuning.retry and job.window.kind is Kind.FINAL
         if finals_only and not decoded.reading.sound and job.bucket.frames < FULL:
-            return replace(job, bucket=Bucket(FULL), prompt=(), again=True)
+            return replace(job, bucket=Bucket(FULL, beam=job.bucket.beam), prompt=(), again=True)
         return None
 
     def _rest(self, job: _Job, decoded: _Decoded) -> _Job | None:

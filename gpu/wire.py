@@ -198,6 +198,7 @@ def encode(message: Message) -> bytes:
                 "context": window.context,
                 "hotwords": window.hotwords,
                 "model": window.model,
+                "beam": window.beam,
                 "alone": alone,
             }
         case Answered():
@@ -236,6 +237,7 @@ def _job(head: dict[str, Any], body: bytes) -> DecodeJob:
         context=head["context"],
         hotwords=tuple(head["hotwords"]),
         model=head["model"],
+        beam=head["beam"],
     )
     return DecodeJob(head["job"], head["call"], head["channel"], head["tenant"], window, head["at"], head["deadline"])
 

@@ -38,6 +38,8 @@ class ChannelSettings:
 
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     windows: WindowSettings = field(default_factory=WindowSettings)
+    final_beam: int = 5
+    """Hypotheses kept beside each other while a final is decoded, where there is time for it; 1 is greedy."""
     n_mels: int = 80
     """Mel bands of the models' features."""
     max_gap_s: float = 30.0
@@ -65,6 +67,8 @@ class _Ending:
     hypothesis: Hypothesis | None = None
     stand_in: Hypothesis | None = None
     tries: int = 1
+    lead_s: float = 0.0
+    """Seconds of earlier audio in front of the window's own."""
 
 
 class Channel:
@@ -94,6 +98,8 @@ class Channel:
         """Seconds of new audio between two partials; stretched under load."""
         self.speculate = True
         """Whether finals are begun at a hesitation, before the utterance is known to be over."""
+        self.thorough = True
+        """Whether finals are decoded with a beam, and behind the speech before them."""
         self._index = index
         self._spec = spec
         self._settings = settings
@@ -111,6 +117,7 @@ class Channel:
         self._guess: _Ending | None = None
         self._owed: deque[_Ending | str] = deque()  # finals, and markers of requests that wait for those before them
         self._spoken_for = progress.done_to  # end of the newest final, out or owed
+        self._told: deque[tuple[int, int]] = deque()  # recent stretches without a long pause between them
         self._barriers: deque[tuple[int, str | None]] = deque()  # (samples to be judged first, marker or None)
 
     @property
@@ -160,11 +167,11 @@ class Channel:
         ending = self._ending(request)
         if ending is None:
             return []
-        ending.hypothesis = hypothesis
+        ending.hypothesis = _without_lead(hypothesis, ending.lead_s)
         if ending is not self._guess:
             return self._settle(now)
         self._partial = None  # an answer to it would be older than this one
-        return self._show(hypothesis, ending.stretch.end)
+        return self._show(ending.hypothesis, ending.stretch.end)
 
     def fail(self, request: int, now: float) -> list[Effect]:
         """Hear that a window was not decoded: it was superseded, or its devices failed.
@@ -219,6 +226,7 @@ class Channel:
     def _begin(self, at: int) -> list[Effect]:
         pre_roll = _samples(self._settings.windows.pre_roll_s)
         start = max(self._spoken_for, self._scribe.done_to, _whole_frames(at - pre_roll))
+        self._forget_told(start)
         self._open(Utterance(start, self._settings.windows))
         return [Publish(self._scribe.speech_started(at))]
 
@@ -260,6 +268,7 @@ class Channel:
         ending.stand_in = self._newest and _until(self._newest, ending.stretch)
         self._owed.append(ending)
         self._spoken_for = ending.stretch.end
+        self._told.append((ending.stretch.start, ending.stretch.end))
 
     def _open(self, utterance: Utterance | None) -> None:
         self._utterance = utterance
@@ -292,9 +301,25 @@ class Channel:
     ) -> tuple[_Ending, list[Effect]]:
         end = self._reachable(end)
         utterance.decoded_to = end
-        window = self._window(utterance.start, end, Kind.FINAL)
-        ending = _Ending(Stretch(utterance.start, end, speech_end), self._next_request(), window)
+        lead = self._lead(utterance.start, end)
+        window = self._window(utterance.start - lead, end, Kind.FINAL)
+        stretch = Stretch(utterance.start, end, speech_end)
+        ending = _Ending(stretch, self._next_request(), window, lead_s=lead / SAMPLE_RATE)
         return ending, [self._decode(ending.request, window, now)]
+
+    def _lead(self, start: int, end: int) -> int:
+        """Samples of earlier speech to give along."""
+        limit = _samples(self._settings.windows.lead_s) if self.thorough else 0
+        longest = _samples(self._settings.windows.longest_s)
+        leads = [start - told for told, _ in self._told]
+        return max((lead for lead in leads if lead <= limit and end - start + lead <= longest), default=0)
+
+    def _forget_told(self, start: int) -> None:
+        """Keep only the stretches that may still lead: no long pause behind them, and near enough."""
+        if self._told and start - self._told[-1][1] > _samples(self._settings.windows.lead_pause_s):
+            self._told.clear()
+        while self._told and start - self._told[0][0] > _samples(self._settings.windows.lead_s):
+            self._told.popleft()
 
     def _reachable(self, end: int) -> int:
         """How far towards ``end`` a window can reach."""
@@ -309,6 +334,7 @@ class Channel:
             context=self._scribe.context if recent else "",
             hotwords=self._spec.hotwords,
             model=self._spec.model,
+            beam=self._settings.final_beam if kind is Kind.FINAL and self.thorough else 1,
         )
 
     def _decode(self, request: int, window: Window, now: float) -> Decode:
@@ -370,6 +396,8 @@ class Channel:
         needed = self._endpointer.scored - _samples(self._settings.windows.pre_roll_s + 0.5)
         if self._utterance is not None:
             needed = min(needed, self._utterance.start)
+        if self._told:
+            needed = min(needed, self._told[0][0])
         self.ear.release(max(0, needed))
         while len(self._arrivals) > 1 and self._arrivals[0][0] < self._scribe.done_to:
             self._arrivals.popleft()
@@ -384,6 +412,18 @@ def _until(hypothesis: Hypothesis, stretch: Stretch) -> Hypothesis:
 def _whole_frames(samples: int) -> int:
     """Round down to where a feature frame begins, so that windows abut and words are timed from their first frame."""
     return samples // HOP * HOP
+
+
+def _without_lead(hypothesis: Hypothesis, lead_s: float) -> Hypothesis:
+    """Drop the words of the earlier audio, and time the others from where the window's own audio begins."""
+    if not lead_s:
+        return hypothesis
+    words = (
+        replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s)
+        for word in hypothesis.words
+        if (word.start + word.end) / 2 >= lead_s
+    )
+    return replace(hypothesis, words=tuple(words))
 
 
 def _samples(seconds: float) -> int:

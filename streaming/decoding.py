@@ -34,6 +34,8 @@ class Window:
     hotwords: tuple[str, ...] = ()
     model: str | None = None
     """A model the caller insists on, or None for the rung's."""
+    beam: int = 1
+    """Hypotheses kept beside each other while decoding; 1 is greedy."""
 
     @property
     def seconds(self) -> float:

@@ -25,6 +25,11 @@ class WindowSettings:
     """Audio before the first frame of speech that belongs to the window: onsets are quieter than the threshold."""
     post_roll_s: float = 0.2
     """Audio behind the last frame of speech that belongs to the window."""
+    lead_s: float = 8.0
+    """Most earlier speech that is given to a final's window along with its own: a fragment is understood better behind
+    what led to it. Its words are not written again."""
+    lead_pause_s: float = 1.5
+    """Pause behind which earlier speech is another matter and does not lead."""
     longest_s: float = 15.0
     """Length at which an utterance is cut at its quietest place, so that no window costs more than this."""
     cut_search_s: float = 6.0
