@@ -25,6 +25,12 @@ ALL_CHANNELS: typing.Final = 255
 UNTIMED: typing.Final = -1
 """Media position of a payload that simply follows the one before it."""
 
+INTERNAL: typing.Final = "internal"
+"""Reason of a ``CallClosed`` that a fault of ours brought about: finals may be missing before it."""
+
+FINAL_LOST: typing.Final = "final_lost"
+"""Reason of a ``QualityChanged`` that says: no device could decode a stretch, and nothing could stand in for its text."""
+
 
 # --- audio topic ---------------------------------------------------------------------------------------------------
 
