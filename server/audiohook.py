@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 import time
-import uuid
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from server.audiohook_parts import ENCODINGS, best_of, seconds_of, transcript
 from server.audiohook_signature import Signatures
 from server.auth import Keyring
 from server.bridge import Transcripts, audio_format, bridge_routes, call_spec, digit_of, scalars, transcripts_of
@@ -24,10 +23,9 @@ from server.dialect import Action, Audio, Close, Dialect, Dtmf, End, Event, Ill,
 from server.errors import BadSetting
 from server.json_frames import Fields, json_object, objects, section, string, texts
 from server.native import CLOSE_CODES
-from server.render import confidence_of, text_of
 from server.routes import Route
 from server.settings import AudioHook
-from streaming.call import CallSpec, Encoding
+from streaming.call import CallSpec
 from streaming.errors import BadMessage
 from streaming.records import ALL_CHANNELS, CallClosed, Partial
 from streaming.records import Final as FinalText
@@ -42,12 +40,6 @@ RECONNECT_S: Final = 15.0
 """Seconds the peer has to go elsewhere after ``reconnect``."""
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 """The conversation of a probe: it must be answered and is no call."""
-
-RATE: Final = 8000
-"""Hz; the protocol has no other."""
-ENCODINGS: Final = {"pcmu": Encoding.MULAW, "l16": Encoding.L16}
-
-_DURATION: Final = re.compile(r"PT(\d{1,9}(?:\.\d{1,12})?)S")
 
 
 class State(StrEnum):
@@ -261,7 +253,7 @@ class AudioHookDialect(Dialect):
 
     def _skip(self, parameters: Fields) -> list[Action]:
         """Move the clock over audio that will never come."""
-        start, length = _seconds(parameters.get("start")), _seconds(parameters.get("discarded"))
+        start, length = seconds_of(parameters.get("start")), seconds_of(parameters.get("discarded"))
         if start is None or length is None:
             raise BadMessage("bad_message", "'start' and 'discarded' must be durations such as PT1.5S")
         if self._spec is not None:
@@ -327,32 +319,7 @@ class AudioHookDialect(Dialect):
     def _transcript(self, text: FinalText | Partial, *, is_final: bool) -> list[Action]:
         if self.state not in (State.LIVE, State.PAUSED, State.CLOSING):
             return []
-        utterance = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._id}/{text.channel}/{text.number}")
-        language = (self._language or text.language).lower()
-        tokens = [
-            {
-                "type": "word",
-                "value": word.text,
-                "confidence": round(word.confidence, 4),
-                "offset": _duration(word.start),
-                "duration": _duration(word.end - word.start),
-            }
-            for word in text.words
-        ]
-        data = {
-            "id": str(utterance),
-            "channelId": text.channel,
-            "isFinal": is_final,
-            "offset": _duration(text.words[0].start),
-            "duration": _duration(text.words[-1].end - text.words[0].start),
-            "alternatives": [
-                {
-                    "confidence": round(confidence_of(text.words), 4),
-                    "languages": [language],
-                    "interpretations": [{"type": "display", "transcript": text_of(text.words), "tokens": tokens}],
-                }
-            ],
-        }
+        data = transcript(text, self._id, self._language or text.language, is_final=is_final)
         # numbered messages cannot replace one another: the peer ends the session over a gap
         return [self._say("event", {"entities": [{"type": "transcript", "data": data}]})]
 
@@ -388,26 +355,3 @@ class AudioHookDialect(Dialect):
             "parameters": dict(parameters or {}),
         }
         return Send(json.dumps(message))
-
-
-def best_of(offered: list[Fields]) -> Fields:
-    """Choose from the media offered: both sides rather than one, mu-law rather than PCM; empty if nothing fits."""
-    fitting = [media for media in offered if _fits(media)]
-    nothing: Fields = {}
-    return max(
-        fitting, key=lambda media: (len(texts(media, "channels")), media.get("format") == "PCMU"), default=nothing
-    )
-
-
-def _fits(media: Fields) -> bool:
-    known = (string(media, "format") or "").lower() in ENCODINGS
-    return known and media.get("rate") == RATE and len(texts(media, "channels")) in (1, 2)
-
-
-def _seconds(duration: object) -> float | None:
-    found = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
-    return float(found[1]) if found is not None else None
-
-
-def _duration(seconds: float) -> str:
-    return f"PT{round(max(0.0, seconds), 3):g}S"
