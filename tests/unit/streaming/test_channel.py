@@ -150,3 +150,52 @@ def test_replayed_audio_that_is_final_already_is_not_decoded_again() -> None:
 
     assert len(side.asked) == 1
     assert [word.text for word in side.scene.hear(side.asked[0].window).words] == ["w3", "w4"]
+
+
+def test_a_final_is_decoded_behind_the_speech_before_it_and_writes_only_its_own_words() -> None:
+    """A fragment is understood better behind what led to it; what was written before is not written again."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
+    side.hear_all()
+    first, second = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+    for asked in (first, second):
+        side.took(side.channel.answer(asked.request, side.scene.hear(asked.window), now=2.0))
+
+    finals = [record for record in side.records if isinstance(record, Final)]
+    heard_again = side.scene.hear(second.window).words
+    assert len(heard_again) == len(finals[0].words) + len(finals[1].words)
+    assert [word.text for word in heard_again] == [word.text for final in finals for word in final.words]
+    assert finals[1].words[0].start * 16_000 >= finals[0].to_sample
+
+
+def test_speech_before_a_long_pause_is_another_matter_and_does_not_lead() -> None:
+    """What was said before a silence says little about what comes after it, and costs time."""
+    side = Side(Scene([Turn(0.5, 3), Turn(5.0, 2)], seconds=8.0))
+    side.hear_all()
+    first, second = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+
+    assert second.window.seconds < first.window.seconds
+
+
+def test_earlier_speech_leads_only_as_far_as_a_window_may_reach() -> None:
+    """However long somebody speaks with short pauses, a window costs no more than the longest one allowed."""
+    turns = [Turn(0.5 + 1.9 * number, 3) for number in range(12)]
+    side = Side(Scene(turns, seconds=25.0))
+    side.hear_all()
+
+    finals = [asked.window.seconds for asked in side.asked if asked.window.kind is Kind.FINAL]
+    assert len(finals) == len(turns)
+    assert max(finals[-6:]) > min(finals)
+    assert max(finals) <= 8.0 + 2.0
+
+
+def test_in_a_hurry_a_final_is_decoded_greedily_and_alone() -> None:
+    """Care costs time; under load there is none."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
+    careful = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
+    side.channel.thorough = False
+    side.hear_all()
+    careful.hear_all()
+
+    assert side.of_kind(Kind.FINAL).window.beam == 1
+    assert careful.of_kind(Kind.FINAL).window.beam > 1
+    assert side.of_kind(Kind.FINAL).window.seconds < careful.of_kind(Kind.FINAL).window.seconds
