@@ -170,6 +170,11 @@ class DevicePool:
         loads = [device.load for device in self._devices if device.state is DeviceState.READY]
         return min((load.final_wait_s if load else 0.0 for load in loads), default=math.inf)
 
+    def backlog_s(self) -> float:
+        """Seconds until the least busy device has done all it was given, partials too; infinite while none is ready."""
+        loads = [device.load for device in self._devices if device.state is DeviceState.READY]
+        return min((load.wait_s if load else 0.0 for load in loads), default=math.inf)
+
     def status(self) -> PoolStatus:
         """What is known now; cheap."""
         devices = tuple(
@@ -239,6 +244,8 @@ class DevicePool:
     def _let_go(self, pending: _Pending) -> None:
         """Forget a job that is answered, or whose caller is gone."""
         job = pending.job
+        if pending.answer.done() and not pending.answer.cancelled():
+            pending.answer.exception()  # seen: a caller cancelled at that very moment cannot take it any more
         self._pending.pop(job.job, None)
         self._stranded.pop(job.job, None)
         if self._partials.get((job.call, job.channel)) is pending:

@@ -11,8 +11,15 @@ SLOW_FROM_S: Final = 0.30
 HURRY_BELOW_S: Final = 0.10
 """Expected wait below which they may come faster again."""
 
+SLOW_FROM_BACKLOG_S: Final = 0.80
+"""Work before the devices above which partials are slowed: finals overtake it, so they may not wait at all, but the
+newest words then come about a second late."""
+
+HURRY_BELOW_BACKLOG_S: Final = 0.30
+"""Work before the devices below which partials may come faster again."""
+
 CALM_TICKS: Final = 5
-"""Seconds below ``HURRY_BELOW_S`` before each step back."""
+"""Seconds below both marks before each step back."""
 
 STEPS: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Factors on the cadence, from no load to the most."""
@@ -48,7 +55,7 @@ class PaceKeeper:
         """The pace in force."""
         return Pace(self._cadence_s * STEPS[self._step], self._step <= SPECULATE_UP_TO)
 
-    def tick(self, expected_wait_s: float) -> Pace | None:
+    def tick(self, expected_wait_s: float, backlog_s: float) -> Pace | None:
         """Take a second's measurement.
 
         Args:
@@ -57,9 +64,11 @@ class PaceKeeper:
         Returns:
             The new pace, if it changed.
         """
-        self._calm = self._calm + 1 if expected_wait_s < HURRY_BELOW_S else 0
+        calm = expected_wait_s < HURRY_BELOW_S and backlog_s < HURRY_BELOW_BACKLOG_S
+        self._calm = self._calm + 1 if calm else 0
+            backlog_s: Seconds until the devices have done all they were given.
         step = self._step
-        if expected_wait_s > SLOW_FROM_S:
+        if expected_wait_s > SLOW_FROM_S or backlog_s > SLOW_FROM_BACKLOG_S:
             step = min(step + 1, len(STEPS) - 1)
         elif self._calm >= CALM_TICKS:
             step = max(step - 1, 0)

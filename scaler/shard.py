@@ -2,28 +2,32 @@
 
 A shard tails the audio of its slots. Whatever a session asks for is carried out here: frames are judged for speech in
 batches over all channels, windows go to the devices, records go to the log through one writer, which keeps their order.
+Whatever goes wrong with one call ends that call, and says so in the log; the others do not notice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
 import structlog
 
+from scaler.ears import Ear, Ears, SpeechDetector
 from scaler.pace import Pace, PaceKeeper
+from streaming.call import CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.errors import BadRecord, TrunklineError
 from streaming.log import Entry, Log, Topic
 from streaming.records import (
+    INTERNAL,
     AudioChunk,
     CallClosed,
     CallEnded,
@@ -31,38 +35,28 @@ from streaming.records import (
     DtmfReceived,
     Fence,
     FinalizeRequested,
+    OutRecord,
     Partial,
     Record,
     decode,
     encode,
 )
-from streaming.session import Decoded, DecodeFailed, Event, Paced, Session, SpeechScored
+from streaming.session import Decoded, DecodeFailed, Event, Paced, Session, SpeechScored, State
 
 log = structlog.get_logger()
 
-JUDGE_EVERY_S: Final = 0.02
-"""Least time between two batches of voice activity: frames that come within it are judged together."""
+TEND_EVERY_S: Final = 1.0
+"""Seconds between looks at the devices' load and at calls that fell silent."""
 
-PACE_EVERY_S: Final = 1.0
+RETRY_AFTER_S: Final = (0.25, 1.0, 2.0)
+"""Seconds before a session hears that a final failed, by how many of the channel failed in a row: it tries again, and a
+device that fails everything for a moment must not use up all its tries within that moment."""
 
-Ear = tuple[str, int]
-"""A call's id and a channel: whose voice activity is judged."""
+IDLE_S: Final = 3600.0
+"""Seconds without a record after which a call is ended."""
 
-
-class SpeechDetector(Protocol):
-    """Judges frames for speech, with a state per ear; called by one thread at a time."""
-
-    def open(self, key: Ear) -> None:
-        """Begin with a new ear."""
-        ...
-
-    def score(self, frames: Mapping[Ear, Float32Array]) -> dict[Ear, Float32Array]:
-        """Return the probability of speech, shape ``(k,)``, for frames of shape ``(k, 256)`` at 8 kHz. Blocks."""
-        ...
-
-    def close(self, key: Ear) -> None:
-        """Forget an ear."""
-        ...
+SHOWN_FRAMES: Final = 4
+"""Innermost places of a fault that are logged."""
 
 
 class Decoder(Protocol):
@@ -78,6 +72,10 @@ class Decoder(Protocol):
 
     def expected_wait_s(self) -> float:
         """Seconds a final handed over now would wait."""
+        ...
+
+    def backlog_s(self) -> float:
+        """Seconds until all that was handed over is done, partials included."""
         ...
 
 
@@ -101,7 +99,10 @@ class Observer(Protocol):
 class _Call:
     session: Session
     slot: int
-    tenant: str
+    heard_at: float
+    """Monotonic seconds of the last record of it."""
+    failed: Counter[int] = field(default_factory=Counter[int])
+    """Finals of each channel that failed in a row."""
 
 
 class Shard:
@@ -113,6 +114,7 @@ class Shard:
         decoder: The devices.
         settings: Tuning of every channel.
         observer: Hears what was done.
+        idle_s: Seconds without a record after which a call is ended: whoever wrote its audio must be gone.
         epoch: Of this owner.
         owner: Name of this owner.
         clock: Monotonic seconds.
@@ -126,28 +128,25 @@ class Shard:
         *,
         settings: ChannelSettings,
         observer: Observer,
+        idle_s: float = IDLE_S,
         epoch: int = 0,
         owner: str = "standalone",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._detector = detector
         self._decoder = decoder
         self._settings = settings
         self._observer = observer
+        self._idle_s = idle_s
         self._epoch = epoch
         self._owner = owner
         self._clock = clock
         self._calls: dict[str, _Call] = {}
-        self._unjudged: dict[Ear, list[Float32Array]] = {}
-        self._unjudged_wake = asyncio.Event()
-        # ears to begin with and to forget, in order, once no batch is being judged: a call's id may be used again
-        self._ear_changes: list[tuple[Callable[[Ear], None], Ear]] = []
-        self._outbox: asyncio.Queue[tuple[Topic, int, str, Record]] = asyncio.Queue()
+        self._ears = Ears(detector, self._judged, self._deaf)
+        self._outbox: asyncio.Queue[tuple[Topic, int, str, bytes, Record]] = asyncio.Queue()
         self._keeper = PaceKeeper(settings.windows.cadence_s)
         self._jobs = 0
         self._tasks: asyncio.TaskGroup | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice-activity")
 
     @property
     def calls(self) -> int:
@@ -171,15 +170,14 @@ class Shard:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 tasks.create_task(self._write(), name="shard-writer")
-                tasks.create_task(self._judge(), name="shard-voice-activity")
-                tasks.create_task(self._keep_pace(), name="shard-pace")
+                tasks.create_task(self._ears.run(), name="shard-voice-activity")
+                tasks.create_task(self._tend(), name="shard-tend")
                 started.set()
                 while True:
                     for entry in await reader.next():
                         self._take(entry)
         finally:
             await reader.close()
-            self._thread.shutdown(wait=False)
 
     # --- from the log ----------------------------------------------------------------------------------------------
 
@@ -191,53 +189,76 @@ class Shard:
             return
         match record:
             case CallOpened(spec):
-                if spec.call in self._calls:
-                    log.warning("call.opened_twice", call=spec.call)
-                    return
-                session = Session(spec, self._settings, self._epoch)
-                self._calls[spec.call] = _Call(session, entry.slot, spec.tenant)
-                opened = [(self._detector.open, (spec.call, channel)) for channel in range(spec.sides)]
-                self._ear_changes += opened
-                pace = self._keeper.pace
-                self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
+                self._open(spec, entry.slot)
             case AudioChunk() | FinalizeRequested() | DtmfReceived() | CallEnded():
+                call = self._calls.get(record.call)
+                if call is not None:
+                    call.heard_at = self._clock()
                 self._tell(record.call, record)
             case _:
                 log.warning("record.out_of_place", slot=entry.slot, kind=type(record).__name__)
+
+    def _open(self, spec: CallSpec, slot: int) -> None:
+        if spec.call in self._calls:
+            log.warning("call.opened_twice", call=spec.call)
+            return
+        try:
+            session = Session(spec, self._settings, self._epoch)
+        except Exception as problem:  # noqa: BLE001  what one caller asked for harms no other
+            _log_fault(spec.call, problem)
+            self._put(slot, CallClosed(self._epoch, spec.call, INTERNAL, 0.0, 0.0))
+            return
+        self._calls[spec.call] = _Call(session, slot, self._clock())
+        for channel in range(spec.sides):
+            self._ears.open((spec.call, channel))
+        pace = self._keeper.pace
+        self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
 
     def _tell(self, call_id: str, event: Event) -> None:
         call = self._calls.get(call_id)
         if call is None:
             return  # the call is over; what is late for it has nobody to go to
         try:
-            effects = call.session.handle(event, now=self._clock())
+            for effect in call.session.handle(event, now=self._clock()):
+                self._carry_out(call_id, call, effect)
         except TrunklineError as problem:
             log.warning("call.event_refused", call=call_id, problem=str(problem))
-            return
-        for effect in effects:
-            self._carry_out(call_id, call, effect)
+        except Exception as problem:  # noqa: BLE001  a fault in one session ends one call
+            self._break_off(call_id, call, problem)
 
     def _carry_out(self, call_id: str, call: _Call, effect: Effect) -> None:
         match effect:
             case ScoreSpeech(channel, frames):
-                self._unjudged.setdefault((call_id, channel), []).append(frames)
-                self._unjudged_wake.set()
+                self._ears.hear((call_id, channel), frames)
             case Decode():
                 self._spawn(self._decode(call_id, call, effect), f"decode-{effect.window.kind}")
             case Publish(record):
-                topic = Topic.PARTIALS if isinstance(record, Partial) else Topic.OUT
-                self._outbox.put_nowait((topic, call.slot, call_id, record))
+                self._put(call.slot, record)
                 if isinstance(record, CallClosed):
                     self._forget(call_id, call)
+
+    def _break_off(self, call_id: str, call: _Call, problem: Exception) -> None:
+        """End a call that cannot go on; what it still owed is lost."""
+        _log_fault(call_id, problem)
+        if self._calls.get(call_id) is call:
+            self._put(call.slot, call.session.give_up(INTERNAL))
+            self._forget(call_id, call)
 
     def _forget(self, call_id: str, call: _Call) -> None:
         del self._calls[call_id]
         for channel in range(call.session.spec.sides):
-            self._unjudged.pop((call_id, channel), None)
-            self._ear_changes.append((self._detector.close, (call_id, channel)))
-        self._unjudged_wake.set()
+            self._ears.close((call_id, channel))
 
-    # --- to the devices and the log --------------------------------------------------------------------------------
+    # --- voice activity, devices, the log --------------------------------------------------------------------------
+
+    def _judged(self, ear: Ear, probabilities: Float32Array) -> None:
+        call_id, channel = ear
+        self._tell(call_id, SpeechScored(channel, probabilities))
+
+    def _deaf(self, ear: Ear, problem: Exception) -> None:
+        call = self._calls.get(ear[0])
+        if call is not None:
+            self._break_off(ear[0], call, problem)
 
     async def _decode(self, call_id: str, call: _Call, effect: Decode) -> None:
         self._jobs += 1
@@ -245,59 +266,78 @@ class Shard:
             job=self._jobs,
             call=call_id,
             channel=effect.channel,
-            tenant=call.tenant,
+            tenant=call.session.spec.tenant,
             window=effect.window,
             submitted_at=self._clock(),
             deadline=effect.deadline,
         )
+        kind = effect.window.kind
         try:
             hypothesis = await self._decoder.decode(job)
         except Exception as problem:  # noqa: BLE001  whatever a device died of, the session decides what follows
-            self._observer.decode_failed(effect.window.kind, problem)
+            self._observer.decode_failed(kind, problem)
+            if kind is Kind.FINAL:
+                await self._back_off(call, effect.channel)
             answer: Event = DecodeFailed(effect.channel, effect.request)
         else:
+            if kind is Kind.FINAL:
+                del call.failed[effect.channel]
             answer = Decoded(effect.channel, effect.request, hypothesis)
         if self._calls.get(call_id) is call:  # and not a later call of the same id, which counts its requests anew
             self._tell(call_id, answer)
 
-    async def _judge(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._unjudged_wake.wait()
-            self._unjudged_wake.clear()
-            self._change_ears()
-            batch, self._unjudged = self._unjudged, {}
-            if not batch:
-                continue
-            frames = {ear: np.concatenate(parts) for ear, parts in batch.items()}
-            scores = await loop.run_in_executor(self._thread, self._detector.score, frames)
-            for (call_id, channel), probabilities in scores.items():
-                self._tell(call_id, SpeechScored(channel, probabilities))
-            await asyncio.sleep(JUDGE_EVERY_S)
+    async def _back_off(self, call: _Call, channel: int) -> None:
+        failed = call.failed[channel]
+        call.failed[channel] += 1
+        await asyncio.sleep(RETRY_AFTER_S[min(failed, len(RETRY_AFTER_S) - 1)])
 
-    def _change_ears(self) -> None:
-        for change, ear in self._ear_changes:
-            change(ear)
-        self._ear_changes.clear()
+    def _put(self, slot: int, record: OutRecord | Partial) -> None:
+        assert not isinstance(record, Fence)  # a fence is of a slot, not of a call
+        topic = Topic.PARTIALS if isinstance(record, Partial) else Topic.OUT
+        self._outbox.put_nowait((topic, slot, record.call, encode(record), record))
 
     async def _write(self) -> None:
         while True:
-            topic, slot, key, record = await self._outbox.get()
-            await self._log.append(topic, slot, key, encode(record))
+            topic, slot, key, value, record = await self._outbox.get()
+            await self._log.append(topic, slot, key, value)
             self._observer.record_written(record)
 
-    async def _keep_pace(self) -> None:
+    async def _tend(self) -> None:
         while True:
-            await asyncio.sleep(PACE_EVERY_S)
-            pace = self._keeper.tick(self._decoder.expected_wait_s())
-            if pace is None:
+            await asyncio.sleep(TEND_EVERY_S)
+            self._keep_pace()
+            self._end_idle_calls()
+
+    def _keep_pace(self) -> None:
+        pace = self._keeper.tick(self._decoder.expected_wait_s(), self._decoder.backlog_s())
+        if pace is None:
+            return
+        self._observer.pace_changed(pace)
+        for call_id in list(self._calls):
+            self._tell(call_id, Paced(pace.cadence_s, pace.speculate))
+
+    def _end_idle_calls(self) -> None:
+        now = self._clock()
+        for call_id, call in list(self._calls.items()):
+            if now - call.heard_at < self._idle_s:
                 continue
-            self._observer.pace_changed(pace)
-            for call_id in list(self._calls):
-                self._tell(call_id, Paced(pace.cadence_s, pace.speculate))
+            call.heard_at = now
+            if call.session.state is State.OPEN:
+                log.warning("call.idle", call=call_id, idle_s=self._idle_s)
+                self._tell(call_id, CallEnded(call_id, "idle"))
+            else:
+                self._break_off(call_id, call, TimeoutError())
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        if self._tasks is None:
-            raise RuntimeError("a shard that does not run has nobody to decode for")
-        with contextlib.suppress(RuntimeError):  # the group is shutting down
+        assert self._tasks is not None  # sessions are told nothing before ``run``
+        try:
             self._tasks.create_task(work, name=name)
+        except RuntimeError:  # the group is shutting down, and nobody waits for the answer
+            work.close()
+
+
+def _log_fault(call_id: str, problem: Exception) -> None:
+    """Say what was raised and where, but not its message: it might quote what was said."""
+    frames = traceback.extract_tb(problem.__traceback__)[-SHOWN_FRAMES:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+    log.error("call.failed", call=call_id, error=type(problem).__name__, places=places)

@@ -37,6 +37,14 @@ class Metrics:
             "trunkline_audio_seconds_total", "Audio received, every side counted.", ("protocol",), registry=registry
         )
         self.finals = Counter("trunkline_finals_total", "Finals accepted.", ("model",), registry=registry)
+        self.finals_lost = Counter(
+            "trunkline_finals_lost_total",
+            "Stretches of speech that no device could decode and nothing could stand in for; their callers are told.",
+            registry=registry,
+        )
+        self.calls_failed = Counter(
+            "trunkline_calls_failed_total", "Calls that a fault of ours ended.", registry=registry
+        )
         self.final_latency = Histogram(
             "trunkline_final_latency_seconds",
             "From the arrival of the last spoken sample to the final's record.",
@@ -72,6 +80,11 @@ class Metrics:
         )
         self.expected_wait = Gauge(
             "trunkline_expected_wait_seconds", "How long a final handed over now would wait.", registry=registry
+        )
+        self.backlog = Gauge(
+            "trunkline_backlog_seconds",
+            "How long the devices need for what they were given, partials included.",
+            registry=registry,
         )
         self.queue_wait = Histogram(
             "trunkline_queue_wait_seconds",

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from server.metrics import Metrics
 from streaming.decoding import Hypothesis, Kind
-from streaming.records import Final, Record
+from streaming.records import FINAL_LOST, INTERNAL, CallClosed, Final, QualityChanged, Record
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -31,9 +31,16 @@ class ShardObserver:
         self._metrics = metrics
 
     def record_written(self, record: Record) -> None:
-        """Count finals, and time them from the arrival of the last spoken sample."""
-        if isinstance(record, Final):
-            self._metrics.final_latency.labels(record.model).observe(record.latency_s)
+        """Time finals from the arrival of the last spoken sample, and count what should not happen."""
+        match record:
+            case Final():
+                self._metrics.final_latency.labels(record.model).observe(record.latency_s)
+            case QualityChanged(reason=reason) if reason == FINAL_LOST:
+                self._metrics.finals_lost.inc()
+            case CallClosed(reason=reason) if reason == INTERNAL:
+                self._metrics.calls_failed.inc()
+            case _:
+                pass
 
     def decode_failed(self, kind: Kind, error: Exception) -> None:
         """Count a window that was not decoded; a final's is worth a line."""

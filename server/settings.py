@@ -58,6 +58,9 @@ class Limits(_Section):
     """Time an open WebSocket has to start its call, in seconds."""
     idle_s: float = Field(default=300.0, gt=0)
     """Silence on the wire after which a call counts as gone, in seconds; calls on hold may send nothing for minutes."""
+    call_idle_s: float = Field(default=3600.0, gt=0)
+    """Seconds without audio after which a call is ended though its connection lives, or its gateway never said that it
+    is over; messages that only keep a connection alive do not count."""
     closing_s: float = Field(default=30.0, gt=0)
     """Time the last finals of a call may take after its end, in seconds."""
     drain_s: float = Field(default=20.0, gt=0)
@@ -166,6 +169,8 @@ class Devices(_Section):
     """One process each: "cpu", or "cuda:0", "cuda:1" and so on; "cpu" twice makes two groups of threads."""
     streams: int = Field(default=0, ge=0)
     """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
+    engine: Literal["whisper", "scripted"] = "whisper"
+    """What runs on them: whisper, or scripted, which hears tones as words and needs no model; for tests."""
     compute_type: str = "auto"
     """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
     max_batch: int = Field(default=16, ge=1)

@@ -9,10 +9,12 @@ import signal
 from prometheus_client import CollectorRegistry
 
 from gpu.errors import EngineError
+from gpu.loudness import LoudnessVad
 from gpu.models import ModelStore, mel_bands
 from gpu.pool import DevicePool
 from gpu.spec import DeviceSpec, Rung
 from gpu.vad import SileroVad
+from scaler.ears import SpeechDetector
 from scaler.shard import Shard
 from server.errors import BadSetting
 from server.gateway import Gateway
@@ -27,6 +29,9 @@ from streaming.utterance import WindowSettings
 
 SLOTS = 64
 """Slots of the log in memory; there is one owner, so they need only be enough to keep a slot's calls few."""
+
+SCRIPTED_MELS = 80
+"""Mel bands of the scripted engine."""
 
 
 async def run(settings: Settings) -> int:
@@ -53,18 +58,21 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         BadSetting: If a model is missing or damaged, or the address cannot be listened on.
     """
     rung = Rung(settings.models.partial or settings.models.final, settings.models.final)
-    mels = find_models(rung, allow_hub=settings.models.allow_hub)
+    scripted = settings.devices.engine == "scripted"
+    mels = SCRIPTED_MELS if scripted else find_models(rung, allow_hub=settings.models.allow_hub)
     metrics = Metrics(CollectorRegistry())
     source = MemoryLog(SLOTS)
     pool = DevicePool(device_specs(settings.devices, rung), rung, observer=DeviceObserver(metrics))
     shard = Shard(
         source,
-        SileroVad(),
+        LoudnessVad() if scripted else find_detector(),
         pool,
         settings=channel_settings(settings.speech, mels),
         observer=ShardObserver(metrics),
+        idle_s=settings.limits.call_idle_s,
     )
     metrics.expected_wait.set_function(pool.expected_wait_s)
+    metrics.backlog.set_function(pool.backlog_s)
     fenced = asyncio.Event()
 
     def readiness() -> Readiness:
@@ -95,6 +103,18 @@ def find_models(rung: Rung, *, allow_hub: bool) -> int:
     return bands[rung.final_model]
 
 
+def find_detector() -> SpeechDetector:
+    """Load the voice activity model.
+
+    Raises:
+        BadSetting: If it is not installed.
+    """
+    try:
+        return SileroVad()
+    except FileNotFoundError as problem:
+        raise BadSetting(str(problem)) from problem
+
+
 def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
     """Describe the device processes; devices named twice share nothing but the name's meaning."""
     models = tuple(dict.fromkeys((rung.final_model, rung.partial_model)))
@@ -109,6 +129,7 @@ def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
             DeviceSpec(
                 name=f"{name}-{number}" if on_cpu else name,
                 models=models,
+                engine=devices.engine,
                 device=name,
                 compute_type=compute_type,
                 streams=devices.streams or (cores if on_cpu else 2),

@@ -9,11 +9,13 @@ from streaming.agreement import Agreement
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Hypothesis, Word
 from streaming.records import (
+    FINAL_LOST,
     EndReason,
     Finalized,
     OutRecord,
     Partial,
     Progress,
+    QualityChanged,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -102,13 +104,22 @@ class Scribe:
     def conclude(
         self, hypothesis: Hypothesis, stretch: Stretch, reason: EndReason, latency_s: float
     ) -> list[OutRecord | Partial]:
-        """Write the final of a stretch; progress, and the end of any partial shown, where nothing was said."""
+        """Write the final of a stretch; progress, and the end of any partial shown, where nothing was said.
+
+        A hypothesis that no model wrote stands for text that is lost; the caller is told.
+        """
         words = _timed(hypothesis.words, stretch.start, stretch.end)
         came_from, self.done_to = self.done_to, stretch.end
         if not words:
-            progress = Progress(self._epoch, self._call, self._index, came_from, stretch.end)
-            shown, self._shown = self._shown, False
-            return [progress, self._partial((), 0, stretch.start, stretch.end, hypothesis)] if shown else [progress]
+            written: list[OutRecord | Partial] = [
+                Progress(self._epoch, self._call, self._index, came_from, stretch.end)
+            ]
+            if not hypothesis.model:
+                written.append(QualityChanged(self._epoch, self._call, "", FINAL_LOST))
+            if self._shown:
+                self._shown = False
+                written.append(self._partial((), 0, stretch.start, stretch.end, hypothesis))
+            return written
         if self.language is None and hypothesis.language_confidence >= self._pin_language_from:
             self.language = hypothesis.language
         self.context = hypothesis.text

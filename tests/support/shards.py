@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
 import numpy as np
 
+from scaler.ears import Ear
 from scaler.pace import Pace
-from scaler.shard import Ear, Shard
+from scaler.shard import IDLE_S, Shard
 from streaming.call import AudioFormat, CallSpec
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.log import Topic
@@ -47,6 +49,8 @@ class SceneDetector:
         self.batches: list[int] = []
         """Ears in each batch."""
         self.closed: list[Ear] = []
+        self.failures: list[Exception] = []
+        """Raised for the next batches, one each."""
 
     def open(self, key: Ear) -> None:
         """Begin with an ear."""
@@ -55,6 +59,8 @@ class SceneDetector:
     def score(self, frames: Mapping[Ear, Float32Array]) -> dict[Ear, Float32Array]:
         """Judge frames."""
         self.batches.append(len(frames))
+        if self.failures:
+            raise self.failures.pop(0)
         return {ear: self._score(ear, len(heard)) for ear, heard in frames.items()}
 
     def close(self, key: Ear) -> None:
@@ -81,6 +87,7 @@ class SceneDecoder:
         """Kinds whose answers wait for ``release``."""
         self.release = asyncio.Event()
         self.wait_s = 0.0
+        self.work_s = 0.0
 
     async def decode(self, job: DecodeJob) -> Hypothesis:
         """Decode a window."""
@@ -96,6 +103,10 @@ class SceneDecoder:
     def expected_wait_s(self) -> float:
         """Seconds a final handed over now would wait."""
         return self.wait_s
+
+    def backlog_s(self) -> float:
+        """Seconds until all is done."""
+        return self.work_s
 
 
 class Notes:
@@ -132,16 +143,34 @@ class Workshop:
 
     Args:
         scenes: What is said in each call, by its id.
+        clock: Monotonic seconds.
+        idle_s: Seconds without a record after which a call is ended.
+        interim: Whether calls want partials.
     """
 
-    def __init__(self, scenes: Mapping[str, Scene]) -> None:
+    def __init__(
+        self,
+        scenes: Mapping[str, Scene],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        idle_s: float = IDLE_S,
+        interim: bool = True,
+    ) -> None:
         self.scenes = dict(scenes)
+        self._interim = interim
         self.log = MemoryLog(4)
         self.detector = SceneDetector(self.scenes)
         self.decoder = SceneDecoder(self.scenes)
         self.notes = Notes()
         self.shard = Shard(
-            self.log, self.detector, self.decoder, settings=settings_for_tests(), observer=self.notes, epoch=5
+            self.log,
+            self.detector,
+            self.decoder,
+            settings=settings_for_tests(),
+            observer=self.notes,
+            epoch=5,
+            idle_s=idle_s,
+            clock=clock,
         )
 
     @asynccontextmanager
@@ -161,7 +190,8 @@ class Workshop:
     async def open(self, call: str, slot: int = 1) -> None:
         """Begin a call."""
         scene = self.scenes[call]
-        await self.put(CallOpened(CallSpec(call, "tenant", AudioFormat(scene.encoding, scene.rate), ("side",))), slot)
+        audio = AudioFormat(scene.encoding, scene.rate)
+        await self.put(CallOpened(CallSpec(call, "tenant", audio, ("side",), interim=self._interim)), slot)
 
     async def speak(self, call: str, slot: int = 1, until_s: float | None = None) -> None:
         """Send the call's audio from its start."""

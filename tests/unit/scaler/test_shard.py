@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+import scaler.ears
 import scaler.shard
 from scaler.pace import Pace
 from streaming.decoding import Kind
@@ -27,9 +28,10 @@ from tests.support.shards import Workshop, text_of
 
 
 @pytest.fixture(autouse=True)
-def judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Voice activity without its pause between batches."""
-    monkeypatch.setattr(scaler.shard, "JUDGE_EVERY_S", 0)
+def nothing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between batches of voice activity, nor before a final is tried again."""
+    monkeypatch.setattr(scaler.shard, "RETRY_AFTER_S", (0,))
+    monkeypatch.setattr(scaler.ears, "JUDGE_EVERY_S", 0)
 
 
 def talk(name: str = "w") -> Scene:
@@ -183,7 +185,7 @@ async def test_a_late_answer_does_not_reach_a_call_opened_again_under_the_same_i
 
 async def test_pace_follows_the_wait_of_the_devices_and_every_call_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under load partials give first."""
-    monkeypatch.setattr(scaler.shard, "PACE_EVERY_S", 0)
+    monkeypatch.setattr(scaler.shard, "TEND_EVERY_S", 0)
     workshop = Workshop({"a": talk()})
     workshop.decoder.wait_s = 1.0
     async with workshop.running():

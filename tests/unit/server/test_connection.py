@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from dataclasses import replace
 
 import pytest
 import structlog.testing
@@ -20,7 +21,7 @@ from server.settings import Limits
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
-from streaming.records import UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Partial, decode
+from streaming.records import INTERNAL, UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Partial, decode
 
 SPEC = CallSpec(call="call-1", tenant="acme", audio=AudioFormat(Encoding.MULAW, 8000), labels=("customer",))
 CLOSED = CallClosed(0, "call-1", "hangup", 1.0, 0.0)
@@ -269,6 +270,19 @@ async def test_a_call_that_its_shard_ended_is_not_ended_again() -> None:
     setup.connection.hear(CLOSED)
     await running
     assert setup.socket.closed_with == (1000, "")
+    assert [type(record) for record in setup.log.written()] == [CallOpened]
+
+
+async def test_a_call_that_its_shard_had_to_give_up_ends_as_our_fault() -> None:
+    """A plain end would say that the transcript is whole."""
+    setup = Setup()
+    setup.socket.receive("open")
+    running = asyncio.create_task(setup.connection.run())
+    await setup.heard()
+    setup.connection.hear(replace(CLOSED, reason=INTERNAL))
+    await running
+    assert setup.socket.closed_with == (4000, "internal")
+    assert isinstance(setup.dialect.told[-1], Trouble)
     assert [type(record) for record in setup.log.written()] == [CallOpened]
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.decoding import Hypothesis, Word
-from streaming.records import EndReason, Final, Finalized, Partial, Progress, SpeechEnded, SpeechStarted, UtteranceEnded
+from streaming.records import (
+    FINAL_LOST,
+    EndReason,
+    Final,
+    Finalized,
+    Partial,
+    Progress,
+    QualityChanged,
+    SpeechEnded,
+    SpeechStarted,
+    UtteranceEnded,
+)
 from streaming.reducer import ChannelProgress
 from streaming.scribe import PROGRESS_SAMPLES, Scribe, Stretch
 
@@ -140,3 +151,13 @@ def test_speech_and_requests_are_reported_on_the_calls_clock() -> None:
     assert writer.speech_started(8_000) == SpeechStarted(7, "call-1", 0, 0.5)
     assert writer.speech_ended(24_000) == SpeechEnded(7, "call-1", 0, 1.5)
     assert writer.finalized("m") == Finalized(7, "call-1", 0, "m")
+
+
+def test_text_that_no_model_could_write_is_told_beside_the_progress() -> None:
+    """The caller must be able to tell that nothing was said from that nothing could be understood."""
+    writer = scribe()
+
+    written = writer.conclude(Hypothesis((), "", 0.0, 1.0, "", aligned=False), stretch(5, 6), EndReason.ENDPOINT, 0.1)
+
+    assert written == [Progress(7, "call-1", 0, 0, 6 * SECOND), QualityChanged(7, "call-1", "", FINAL_LOST)]
+    assert writer.done_to == 6 * SECOND

@@ -622,6 +622,19 @@ def failing_finals(asked: Decode) -> Fate:
     return Fate(Outcome.FAILED, 0.2) if asked.window.kind is Kind.FINAL else AT_ONCE
 
 
+def test_a_call_that_is_given_up_is_closed_as_it_stands() -> None:
+    """A fault of ours ends it; what it heard is told, what it owed is not waited for."""
+    call = Conversation(Scene([Turn(0.5, 5)]), fate=lambda _: Fate(Outcome.ANSWERED, 60.0))
+    call.listen(2.0)
+
+    closed = call.session.give_up("internal")
+
+    assert (closed.call, closed.reason, closed.audio_s) == (CALL, "internal", pytest.approx(2.0, abs=0.01))
+    assert call.session.state is State.CLOSED
+    call.drain()
+    assert not call.finals()
+
+
 def test_where_a_final_fails_for_good_the_newest_partial_stands_in() -> None:
     """The words people saw are better than none, and the call goes on."""
     scene = Scene([Turn(0.5, 5)])
