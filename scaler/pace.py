@@ -60,13 +60,13 @@ class PaceKeeper:
 
         Args:
             expected_wait_s: Seconds a final handed over now would wait.
+            backlog_s: Seconds until the devices have done all they were given.
 
         Returns:
             The new pace, if it changed.
         """
         calm = expected_wait_s < HURRY_BELOW_S and backlog_s < HURRY_BELOW_BACKLOG_S
         self._calm = self._calm + 1 if calm else 0
-            backlog_s: Seconds until the devices have done all they were given.
         step = self._step
         if expected_wait_s > SLOW_FROM_S or backlog_s > SLOW_FROM_BACKLOG_S:
             step = min(step + 1, len(STEPS) - 1)

@@ -103,6 +103,17 @@ class Deepgram(_Section):
     """Seconds without audio or KeepAlive after which a connection is closed with 1011 NET-0001."""
 
 
+class Files(_Section):
+    """Recordings in a POST: /v1/audio/transcriptions and /v1/listen."""
+
+    max_bytes: int = Field(default=26_214_400, ge=1024)
+    """Longest body, in bytes; a longer one is answered with 413."""
+    max_s: float = Field(default=14_400.0, gt=0)
+    """Longest recording, in seconds; a longer one is answered with 413."""
+    at_once: int = Field(default=8, ge=1)
+    """Recordings held and transcribed at a time; further requests wait."""
+
+
 class Telnyx(_Section):
     """Telnyx media streaming, /bridges/telnyx."""
 
@@ -167,10 +178,10 @@ class Devices(_Section):
 
     names: tuple[str, ...] = ("cpu",)
     """One process each: "cpu", or "cuda:0", "cuda:1" and so on; "cpu" twice makes two groups of threads."""
-    streams: int = Field(default=0, ge=0)
-    """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
     engine: Literal["whisper", "scripted"] = "whisper"
     """What runs on them: whisper, or scripted, which hears tones as words and needs no model; for tests."""
+    streams: int = Field(default=0, ge=0)
+    """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
     compute_type: str = "auto"
     """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
     max_batch: int = Field(default=16, ge=1)
@@ -224,6 +235,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     twilio: Twilio = Twilio()
     deepgram: Deepgram = Deepgram()
+    files: Files = Files()
     models: Models = Models()
     devices: Devices = Devices()
     speech: Speech = Speech()

@@ -183,14 +183,14 @@ class Session:
             effects.append(Publish(self._closed()))
         return effects
 
-    def _carry_out(self, event: Event, now: float) -> list[Effect]:
-        match event:
     def give_up(self, reason: str) -> CallClosed:
         """End the call as it stands, without the finals it owes, and return the record that says so."""
         self.state = State.CLOSED
         self._reason = reason
         return self._closed()
 
+    def _carry_out(self, event: Event, now: float) -> list[Effect]:
+        match event:
             case AudioChunk():
                 return self._hear(event, now)
             case SpeechScored(channel, probabilities):
