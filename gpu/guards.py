@@ -40,6 +40,9 @@ SLOWEST_CPS: Final = 4.0
 ECHO: Final = 3
 """Pieces that must be the same before the end of a text counts as said before."""
 
+TWICE: Final = 4
+"""Words said twice in a row from which a text is doubtful; numbers and spelt names repeat fewer."""
+
 COMPRESSIBLE: Final = 2.4
 """Text that deflates by more than this repeats itself (the threshold Whisper itself uses)."""
 
@@ -92,6 +95,8 @@ class Reading:
     segments: tuple[Segment, ...]
     sound: bool = True
     """False where what is left after all cuts is not to be trusted: the window should be decoded in another way."""
+    doubtful: bool = False
+    """True where something is said twice in a row: people do that, and so do models given short windows."""
     unread_from: float | None = None
     """Where the model said that more follows and then stopped, in seconds from the window's start."""
 
@@ -118,14 +123,15 @@ def read(tokens: Sequence[int], symbols: Symbols, *, audio_s: float, finished: b
     segments, ended, lost, unread = _segments(tokens, symbols, audio_s, finished)
     if not lost:
         kept = _without_echoes(segments, symbols, audio_s)
-        return Reading(tuple(kept), not _is_looping(_spell(kept, symbols)), unread)
+        text = _spell(kept, symbols)
+        return Reading(tuple(kept), not _is_looping(text), _is_said_twice(text), unread)
     spelled = _spell(segments, symbols)
     said = _before_echo(spelled, whole=ended)
     kept = _without_echoes(_first_letters(segments, symbols, said), symbols, audio_s)
     text = _spell(kept, symbols)
     ended = ended or len(text) < len(spelled)
     sound = ended and len(text) >= SLOWEST_CPS * (audio_s - 1) and not _is_looping(text)
-    return Reading(tuple(kept), sound)
+    return Reading(tuple(kept), sound, _is_said_twice(text))
 
 
 def _segments(
@@ -236,6 +242,16 @@ def _is_looping(text: str) -> bool:
     """Tell whether a text repeats itself over and over."""
     raw = text.encode()
     return len(raw) > COMPRESSIBLE * len(zlib.compress(raw))
+
+
+def _is_said_twice(text: str) -> bool:
+    """Tell whether some words are followed by the same words."""
+    pieces = _PIECE.findall(text.lower())
+    for length in range(TWICE, len(pieces) // 2 + 1):
+        for at in range(len(pieces) - 2 * length + 1):
+            if pieces[at : at + length] == pieces[at + length : at + 2 * length]:
+                return True
+    return False
 
 
 def is_speech(no_speech: float, mean_logprob: float) -> bool:

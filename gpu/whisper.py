@@ -316,7 +316,8 @@ class WhisperEngine:
         if job.prompt and guards.is_leak(self._vocabulary.text(decoded.reading.tokens), job.window.hotwords):
             return replace(job, bucket=replace(job.bucket, prompt_tokens=0), prompt=(), again=True)
         finals_only = self._tuning.retry and job.window.kind is Kind.FINAL
-        if finals_only and not decoded.reading.sound and job.bucket.frames < FULL:
+        doubted = decoded.reading.doubtful or not decoded.reading.sound
+        if finals_only and doubted and job.bucket.frames < FULL:
             return replace(job, bucket=Bucket(FULL, beam=job.bucket.beam), prompt=(), again=True)
         return None
 

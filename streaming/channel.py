@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
+from streaming.agreement import normalise
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ear import HOP, Ear
@@ -30,6 +31,10 @@ from streaming.utterance import Utterance, WindowSettings
 
 FINAL_TRIES: Final = 3
 """Times a final's window is handed to a device before the newest partial's words stand in for it."""
+
+
+LATE_S: Final = 0.3
+"""How late an alignment may place a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,7 @@ class Channel:
         ending = self._ending(request)
         if ending is None:
             return []
-        ending.hypothesis = _without_lead(hypothesis, ending.lead_s)
+        ending.hypothesis = _without_lead(hypothesis, ending.lead_s, self._scribe.context)
         if ending is not self._guess:
             return self._settle(now)
         self._partial = None  # an answer to it would be older than this one
@@ -414,16 +419,22 @@ def _whole_frames(samples: int) -> int:
     return samples // HOP * HOP
 
 
-def _without_lead(hypothesis: Hypothesis, lead_s: float) -> Hypothesis:
-    """Drop the words of the earlier audio, and time the others from where the window's own audio begins."""
+def _without_lead(hypothesis: Hypothesis, lead_s: float, said: str) -> Hypothesis:
+    """Drop the words of the earlier audio, and time the others from where the window's own audio begins.
+
+    Args:
+        hypothesis: Of the window with its lead.
+        lead_s: Seconds of the lead.
+        said: Text of the earlier audio; its last word, heard again a little late, is not a word of the window.
+    """
     if not lead_s:
         return hypothesis
-    words = (
-        replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s)
-        for word in hypothesis.words
-        if (word.start + word.end) / 2 >= lead_s
-    )
-    return replace(hypothesis, words=tuple(words))
+    words = [word for word in hypothesis.words if (word.start + word.end) / 2 >= lead_s]
+    last = normalise(said.rsplit(maxsplit=1)[-1]) if said else ""
+    if words and normalise(words[0].text) == last and words[0].start < lead_s + LATE_S:
+        words = words[1:]
+    timed = (replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s) for word in words)
+    return replace(hypothesis, words=tuple(timed))
 
 
 def _samples(seconds: float) -> int:
