@@ -6,7 +6,6 @@ import asyncio
 import http
 import json
 import logging
-import math
 import os
 import time
 import uuid
@@ -14,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -24,18 +23,23 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import bridge_routes, deepgram, events, native, openai_realtime, tcp, twilio
+from server import api_routes, bridge_routes, events, native, tcp, twilio
 from server.admission import Admission, CountingAdmission
-from server.auth import Keyring, check_origin, is_loopback
+from server.auth import Keyring
 from server.connection import Connection, Services, Socket
 from server.delivery import Delivery
 from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
 from server.errors import BadSetting, Refusal
+from server.front import Front
+from server.gate import Gate, read_caller
 from server.health import ReadinessProbe, always_ready
+from server.http_exchange import HttpExchange
 from server.metrics import Metrics
-from server.routes import Caller, Route
+from server.posting import Posting
+from server.routes import Route
 from server.settings import Settings
+from server.transcriber import Transcriber
 from streaming.log import Log
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -66,8 +70,8 @@ class _Plan:
     request_id: str
 
 
-class _Socket(ServerConnection):
-    """A WebSocket that remembers what its request was found to want."""
+class _Socket(Front):
+    """A connection that remembers what its request was found to want."""
 
     plan: _Plan | None = None
     route: Route | None = None
@@ -122,10 +126,16 @@ class Gateway:
             source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time
         )
         keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
+        self._connections: set[Connection] = set()
+        names = tuple(models)
+        transcriber = Transcriber(self._services, self._enter, self._leave)
+        self._gate = Gate(settings.auth, self._admission, self._metrics, clock)
+        posts = api_routes.posts(keyring, settings, transcriber, names)
+        self._posting = Posting(posts, self._gate, self._metrics, settings.files.at_once)
+        self._resources = api_routes.resources(keyring, names)
         self._routes = [
             native.route(keyring, limits, models),
-            deepgram.route(keyring, settings.deepgram.idle_s, tuple(models)),
-            openai_realtime.route(keyring, limits.idle_s, tuple(models)),
+            *api_routes.routes(keyring, settings, names),
             *twilio.routes(keyring, settings.twilio, limits.idle_s),
             *bridge_routes.routes(keyring, settings),
             events.route(keyring, self.directory),
@@ -136,10 +146,8 @@ class Gateway:
             "/metrics": self._metrics_page,
             **(pages or {}),
         }
-        self._connections: set[Connection] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
-        self._draining = False
         self.audiosocket_port: int | None = None
         """Where AudioSocket is listened for while serving; None if that is off."""
 
@@ -172,6 +180,7 @@ class Gateway:
                 yield next(iter(server.sockets)).getsockname()[1]
                 await self.drain()
         finally:
+            self._posting.abort()
             server.close(code=1012, reason=Ill.DRAINING)
             await server.wait_closed()
             background.cancel()
@@ -180,7 +189,7 @@ class Gateway:
 
     async def drain(self) -> None:
         """Take no more calls and let those in progress finish, within the limit."""
-        self._draining = True
+        self._gate.draining = True
         for connection in list(self._connections):
             connection.drain()
         if self._connections:
@@ -207,10 +216,10 @@ class Gateway:
                 process_request=self._process_request,
                 process_response=self._process_response,
                 select_subprotocol=self._select_subprotocol,
-                create_connection=_Socket,
+                create_connection=self._socket_class(),
                 compression=None,  # u-law does not compress, and each compressor costs 64 KB
                 server_header=None,
-                open_timeout=limits.open_s,
+                open_timeout=None,  # the connection's own: an upgrade and a file take different times
                 ping_interval=limits.ping_s,
                 ping_timeout=limits.ping_s,
                 close_timeout=CLOSE_S,
@@ -248,15 +257,21 @@ class Gateway:
             idle_s: Silence on the wire after which a call counts as gone, in seconds.
         """
         connection = Connection(socket, dialect, tenant, idle_s, self._services)
-        self._connections.add(connection)
-        if self._draining:
-            connection.drain()
+        self._enter(connection)
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
+            self._leave(connection)
+
+    def _enter(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._gate.draining:
+            connection.drain()
+
+    def _leave(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
 
     # --- requests ---
 
@@ -267,8 +282,18 @@ class Gateway:
             status, content_type, body = page()
             return _response(status, body, {"Content-Type": content_type})
         request_id = str(uuid.uuid4())
+        resource = self._resources.get(address.path)
+        if resource is not None:
+            try:
+                peer = str(socket.remote_address[0])
+                self._gate.admit(resource, read_caller(peer, request.headers, request.path, {}), opens_call=False)
+                status, content_type, body = resource.answer()
+            except Refusal as refusal:
+                status, content_type = refusal.status, JSON
+                body = json.dumps(resource.refusal(refusal, request_id)).encode()
+            return _response(status, body, {"Content-Type": content_type})
         try:
-            self._plan(socket, request, address.path, address.query, request_id)
+            self._plan(socket, request, address.path, request_id)
         except Refusal as refusal:
             self._metrics.refusals.labels(str(refusal.status), refusal.code).inc()
             route = socket.route if isinstance(socket, _Socket) else None
@@ -278,31 +303,14 @@ class Gateway:
             return _response(refusal.status, route.refusal_body(refusal, request_id), headers)
         return None
 
-    def _plan(self, socket: ServerConnection, request: Request, path: str, query: str, request_id: str) -> None:
+    def _plan(self, socket: ServerConnection, request: Request, path: str, request_id: str) -> None:
         route, captured = self._route(path)
         if not isinstance(socket, _Socket):  # pragma: no cover - made by this gateway
             return
         socket.route = route
         socket.request_id = request_id
-        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol"))
-        caller = Caller(
-            path=path,
-            query=tuple(parse_qsl(query, keep_blank_values=True)),
-            headers=request.headers,
-            subprotocols=tuple(name.strip() for name in offered.split(",") if name.strip()),
-            captured=captured,
-            loopback=is_loopback(str(socket.remote_address[0])),
-            target=request.path,
-        )
-        check_origin(request.headers.get("Origin"), request.headers.get("Host"), self._settings.auth.origins)
-        tenant = route.identify(caller)
-        if self._draining:
-            raise Refusal(503, "draining", "the server is about to stop; connect again", {"Retry-After": "1"})
-        refused = self._admission.room(tenant, self._clock()) if route.opens_call else None
-        if refused is not None:
-            self._metrics.admission.labels("refused", refused.code).inc()
-            wait = math.ceil(refused.retry_after_s or 1)
-            raise Refusal(refused.status, refused.code, refused.message, {"Retry-After": str(wait)})
+        caller = read_caller(str(socket.remote_address[0]), request.headers, request.path, captured)
+        tenant = self._gate.admit(route, caller, opens_call=route.opens_call)
         read = {name: ",".join(request.headers.get_all(name)) for name in route.reads if name in request.headers}
         dialect = route.build(Upgrade(tenant, request_id, path, caller.query, captured, read))
         socket.plan = _Plan(route, tenant, dialect, request_id)
@@ -324,12 +332,23 @@ class Gateway:
         known = route.subprotocols if route is not None else ()
         return next((name for name in offered if name.lower() in known), None)
 
+    def _socket_class(self) -> type[_Socket]:
+        posting = self._posting
+
+        class Socket(_Socket):
+            patience_s = self._settings.limits.open_s
+
+            async def post(self, exchange: HttpExchange) -> None:
+                await posting.answer(self, exchange)
+
+        return Socket
+
     # --- pages ---
 
     def _ready_page(self) -> tuple[int, str, bytes]:
         readiness = self._readiness()
-        reason = "draining" if self._draining else readiness.reason
-        ready = readiness.ready and not self._draining
+        reason = "draining" if self._gate.draining else readiness.reason
+        ready = readiness.ready and not self._gate.draining
         return (200 if ready else 503), JSON, json.dumps({"ready": ready, "reason": reason}).encode()
 
     def _metrics_page(self) -> tuple[int, str, bytes]:

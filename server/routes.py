@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.dialect import Dialect, Upgrade
 from server.errors import Refusal
+from server.http_exchange import HttpExchange
 
 
 class Headers(Protocol):
@@ -87,3 +88,32 @@ class Route:
     def refusal_body(self, refusal: Refusal, request_id: str) -> bytes:
         """Return the body of an error."""
         return json.dumps(self.refusal(refusal, request_id)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One address that takes a request with a body.
+
+    Attributes:
+        pattern: Path; it has no named places.
+        identify: Returns the tenant of a request, or raises ``Refusal``.
+        serve: Reads the body and answers, or raises ``Refusal`` as long as it began no answer.
+        headers: Further headers of every answer, by the request's id.
+        refusal: The JSON body of an error.
+    """
+
+    pattern: str
+    identify: Callable[[Caller], str]
+    serve: Callable[[HttpExchange, Upgrade], Awaitable[None]]
+    headers: Callable[[str], Mapping[str, str]] = field(default=_no_headers)
+    refusal: Callable[[Refusal, str], dict[str, object]] = field(default=native_refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One address that answers a plain GET to callers with a key."""
+
+    identify: Callable[[Caller], str]
+    answer: Callable[[], tuple[int, str, bytes]]
+    """Status, content type, body."""
+    refusal: Callable[[Refusal, str], dict[str, object]] = field(default=native_refusal)

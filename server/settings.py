@@ -169,6 +169,8 @@ class Models(_Section):
     installed model packages (tiny.en, base) and, if allowed, on the hub."""
     partial: str | None = None
     """Model of partials; none for that of the finals."""
+    final_beam: int = Field(default=5, ge=1, le=10)
+    """Hypotheses kept beside each other while a final is decoded; 1 is fastest. Under load finals are decoded with 1."""
     allow_hub: bool = False
     """Whether a model that is nowhere here may be fetched from the hub."""
 
@@ -203,6 +205,8 @@ class Speech(_Section):
     """Speech before the first partial, in seconds."""
     cadence_s: float = Field(default=1.0, gt=0)
     """New audio between two partials of a channel, in seconds; stretched under load."""
+    lead_s: float = Field(default=8.0, ge=0, le=20)
+    """Most earlier speech of the speaker that a final is decoded behind, in seconds; it costs time and saves errors."""
     longest_s: float = Field(default=15.0, ge=5, le=28)
     """Length at which an utterance is cut at its quietest place, in seconds."""
     max_gap_s: float = Field(default=30.0, gt=0)
