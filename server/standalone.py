@@ -14,6 +14,7 @@ from gpu.models import ModelStore, mel_bands
 from gpu.pool import DevicePool
 from gpu.spec import DeviceSpec, Rung
 from gpu.vad import SileroVad
+from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
 from scaler.shard import Shard
 from server.errors import BadSetting
@@ -32,6 +33,9 @@ SLOTS = 64
 
 SCRIPTED_MELS = 80
 """Mel bands of the scripted engine."""
+
+START_POLL_S = 0.05
+"""Seconds between looks at whether devices have started."""
 
 
 async def run(settings: Settings) -> int:
@@ -83,8 +87,26 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     gateway = Gateway(settings, source, models=names, readiness=readiness, metrics=metrics)
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
+        starting = tasks.create_task(check_start(pool), name="first-start")
         await gateway.run(stop)
+        starting.cancel()
         running.cancel()
+
+
+async def check_start(pool: DevicePool) -> None:
+    """Wait until a device is ready for the first time.
+
+    Raises:
+        BadSetting: If none can be started: so early it is how they were set up, and trying again changes nothing.
+    """
+    while not (status := pool.status()).ready:
+        problems = [device.problem for device in status.devices if device.faults.get(FaultKind.START)]
+        if len(problems) == len(status.devices):
+            raise BadSetting(
+                f"no device can be started: {problems[0]}. Check devices.* and models.* in the settings; of a model "
+                "that is damaged, copy the whole folder again"
+            )
+        await asyncio.sleep(START_POLL_S)
 
 
 def find_models(rung: Rung, *, allow_hub: bool) -> int:
