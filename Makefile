@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PORT ?= 8080
 
 # What is pure has no excuse for a line or a branch without a test.
 PURE := 'streaming/*,gpu/batcher.py,scaler/policy.py'
@@ -55,11 +56,11 @@ coverage: setup ## Run the unit and contract tests and show what they leave out;
 	$(BIN)/pytest --cov --cov-report=term -m 'not kafka' tests/unit tests/contract
 	$(BIN)/coverage report --include=$(PURE) --omit='streaming/log/*' --fail-under=100
 
-serve: setup ## Serve on this machine, everything in one process tree
-	$(BIN)/python -m server
+serve: setup ## Serve on this machine, everything in one process tree; PORT=N for another port than 8080
+	$(BIN)/python -m server standalone --host 127.0.0.1 --port $(PORT)
 
 demo: setup ## Start a server, play a recorded call to it and show the words as they come
-	$(BIN)/python -m server.demo
+	$(BIN)/python -m tests.demo
 
 bench-accuracy: setup ## Word errors of streaming against offline
 	$(BIN)/python -m tests.bench.accuracy

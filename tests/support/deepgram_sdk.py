@@ -20,12 +20,26 @@ from tests.support.gateways import Running
 
 _ = _listen  # imported on first use otherwise, where its warning would fail a test
 
-__all__ = ["ApiError", "Heard", "ListenV1Metadata", "ListenV1Results", "ListenV1SpeechStarted", "client", "transcript"]
+__all__ = [
+    "ApiError",
+    "Heard",
+    "ListenV1Metadata",
+    "ListenV1Results",
+    "ListenV1SpeechStarted",
+    "client",
+    "client_at",
+    "transcript",
+]
 
 
 def client(served: Running, key: str = "any") -> AsyncDeepgramClient:
     """Return the SDK's client, pointed at the gateway."""
-    ws, web = f"ws://127.0.0.1:{served.port}", f"http://127.0.0.1:{served.port}"
+    return client_at(served.port, key)
+
+
+def client_at(port: int, key: str = "any") -> AsyncDeepgramClient:
+    """Return the SDK's client, pointed at a port of this machine."""
+    ws, web = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
     environment = DeepgramClientEnvironment(base=web, production=ws, agent=ws, agent_rest=web)
     return AsyncDeepgramClient(api_key=key, environment=environment)
 
