@@ -40,8 +40,12 @@ SLOWEST_CPS: Final = 4.0
 ECHO: Final = 3
 """Pieces that must be the same before the end of a text counts as said before."""
 
-TWICE: Final = 4
-"""Words said twice in a row from which a text is doubtful; numbers and spelt names repeat fewer."""
+TWICE_WORDS: Final = 2
+TWICE_LETTERS: Final = 12
+"""What is said twice in a row makes a text doubtful if it is at least so long; digits and spelt names repeat less."""
+
+HASTY_CPS: Final = 18.0
+"""Letters a second from which a text is doubtful: few people speak so fast, and a text said twice has more."""
 
 COMPRESSIBLE: Final = 2.4
 """Text that deflates by more than this repeats itself (the threshold Whisper itself uses)."""
@@ -96,7 +100,7 @@ class Reading:
     sound: bool = True
     """False where what is left after all cuts is not to be trusted: the window should be decoded in another way."""
     doubtful: bool = False
-    """True where something is said twice in a row: people do that, and so do models given short windows."""
+    """True where words are said twice in a row, or very fast: people do that, and so do models given short windows."""
     unread_from: float | None = None
     """Where the model said that more follows and then stopped, in seconds from the window's start."""
 
@@ -124,14 +128,14 @@ def read(tokens: Sequence[int], symbols: Symbols, *, audio_s: float, finished: b
     if not lost:
         kept = _without_echoes(segments, symbols, audio_s)
         text = _spell(kept, symbols)
-        return Reading(tuple(kept), not _is_looping(text), _is_said_twice(text), unread)
+        return Reading(tuple(kept), not _is_looping(text), _is_doubtful(text, audio_s), unread)
     spelled = _spell(segments, symbols)
     said = _before_echo(spelled, whole=ended)
     kept = _without_echoes(_first_letters(segments, symbols, said), symbols, audio_s)
     text = _spell(kept, symbols)
     ended = ended or len(text) < len(spelled)
     sound = ended and len(text) >= SLOWEST_CPS * (audio_s - 1) and not _is_looping(text)
-    return Reading(tuple(kept), sound, _is_said_twice(text))
+    return Reading(tuple(kept), sound, _is_doubtful(text, audio_s))
 
 
 def _segments(
@@ -244,12 +248,15 @@ def _is_looping(text: str) -> bool:
     return len(raw) > COMPRESSIBLE * len(zlib.compress(raw))
 
 
-def _is_said_twice(text: str) -> bool:
-    """Tell whether some words are followed by the same words."""
+def _is_doubtful(text: str, audio_s: float) -> bool:
+    """Tell whether a text may say more than was said."""
+    if len(text) > HASTY_CPS * audio_s:
+        return True
     pieces = _PIECE.findall(text.lower())
-    for length in range(TWICE, len(pieces) // 2 + 1):
+    for length in range(TWICE_WORDS, len(pieces) // 2 + 1):
         for at in range(len(pieces) - 2 * length + 1):
-            if pieces[at : at + length] == pieces[at + length : at + 2 * length]:
+            again = pieces[at : at + length]
+            if again == pieces[at + length : at + 2 * length] and sum(map(len, again)) >= TWICE_LETTERS:
                 return True
     return False
 
