@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from scaler.shard import SpeechDetector
+from scaler.ears import SpeechDetector
 from streaming.call import CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import Hypothesis, Kind, Window
@@ -50,6 +50,7 @@ def replay(
     detector: SpeechDetector,
     engine: Engine,
     settings: ChannelSettings,
+    *,
     decode_s: float = 0.15,
 ) -> Replay:
     """Replay one call.
