@@ -1,1 +1,1 @@
-"""Where windows become words: engines, the batcher, device processes and the pool that keeps them alive."""
+"""What decodes: engines, the batcher, device processes and their pool, the model store, voice activity."""

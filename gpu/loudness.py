@@ -1,4 +1,4 @@
-"""Voice activity without a model: whatever is loud is speech. It goes with the scripted engine, whose words are tones."""
+"""Voice activity without a model: whatever is loud is speech. For the scripted engine, whose words are tones."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ INTERNAL: typing.Final = "internal"
 """Reason of a ``CallClosed`` that a fault of ours brought about: finals may be missing before it."""
 
 FINAL_LOST: typing.Final = "final_lost"
-"""Reason of a ``QualityChanged`` that says: no device could decode a stretch, and nothing could stand in for its text."""
+"""Reason of a ``QualityChanged`` that says: no device could decode a stretch, and nothing could stand in for it."""
 
 
 # --- audio topic ---------------------------------------------------------------------------------------------------

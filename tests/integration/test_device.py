@@ -492,11 +492,12 @@ async def test_a_process_that_cannot_be_started_is_reported_and_tried_again(monk
         pool = DevicePool([device()], RUNG, observer=observer)
         pool.start()
         await observer.until(lambda: FaultKind.START in observer.faults)
-        assert pool.expected_wait_s() == float("inf")
+        assert (pool.expected_wait_s(), pool.backlog_s()) == (float("inf"), float("inf"))
     async with asyncio.timeout(LONG_S):
         await pool.ready()
 
         assert heard(await pool.decode(ask(1))) == 1
+        assert pool.backlog_s() < 1.0
         await pool.close()
 
 

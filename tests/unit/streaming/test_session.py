@@ -629,7 +629,8 @@ def test_a_call_that_is_given_up_is_closed_as_it_stands() -> None:
 
     closed = call.session.give_up("internal")
 
-    assert (closed.call, closed.reason, closed.audio_s) == (CALL, "internal", pytest.approx(2.0, abs=0.01))
+    assert (closed.call, closed.reason) == (CALL, "internal")
+    assert closed.audio_s == pytest.approx(2.0, abs=0.01)
     assert call.session.state is State.CLOSED
     call.drain()
     assert not call.finals()
@@ -846,7 +847,8 @@ def test_a_key_pressed_is_written_with_its_time_and_refused_for_a_side_that_is_n
     call.tell(DtmfReceived(CALL, 0, "5"))
 
     (dtmf,) = call.of_kind(Dtmf)
-    assert (dtmf.channel, dtmf.digit, dtmf.at) == (0, "5", pytest.approx(2.0, abs=0.05))
+    assert (dtmf.channel, dtmf.digit) == (0, "5")
+    assert dtmf.at == pytest.approx(2.0, abs=0.05)
     with pytest.raises(BadMessage):
         call.tell(DtmfReceived(CALL, 1, "5"))
 
