@@ -32,11 +32,12 @@ from tests.bench.corpus import (
     speech_folder,
 )
 from tests.bench.offline import SOURCES, Transcripts, tiny_en, transcripts_file, whisper
-from tests.bench.playing import Heard, play, recording_of, tightened
+from tests.bench.playing import Heard, play, recording_of
 from tests.bench.report import FOLDER, Progress, ms, publish, report
 from tests.bench.running import NotReady, running_server
 from tests.bench.scoring import Value, WordErrors, percentiles, total, word_errors
 from tests.bench.script import side_of
+from tests.bench.turns import tightened
 from tests.support.samples import bundled_call, bundled_clips
 from trunkline.audio import Recording
 from trunkline.timing import CallTiming, Latencies, Turn

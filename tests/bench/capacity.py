@@ -23,11 +23,12 @@ import typer
 import uvloop
 from rich.console import Console
 
-from tests.bench.playing import Heard, play, split_by_turn
+from tests.bench.playing import Heard, play
 from tests.bench.report import FOLDER, ms, publish, report
 from tests.bench.running import NotReady, Server, Usage, running_server, usage, usage_row
-from tests.bench.scoring import Value, WordErrors, percentiles, total, word_errors
+from tests.bench.scoring import Value, WordErrors, percentiles, total
 from tests.bench.script import Script, Utterance, pool, script
+from tests.bench.turns import turn_errors
 from trunkline.timing import CallTiming, Latencies, Turn
 
 CHANNELS: Final = (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32)
@@ -95,18 +96,8 @@ class Measured:
         """Word errors of every turn, each with its place in the pool."""
         found: list[tuple[int, WordErrors]] = []
         for part, heard in zip(self.parts, self.heard, strict=True):
-            found += turn_errors(part.script, heard)
+            found += zip(part.script.spoken, turn_errors(part.script.turns, heard), strict=True)
         return found
-
-
-def turn_errors(said: Script, heard: Heard) -> list[tuple[int, WordErrors]]:
-    """Count the word errors of every turn of a call, each with its place in the pool."""
-    found: list[tuple[int, WordErrors]] = []
-    for side in range(said.recording.audio.channels):
-        mine = [(turn, spoken) for turn, spoken in zip(said.turns, said.spoken, strict=True) if turn.channel == side]
-        texts = split_by_turn(heard.words(side), [turn for turn, _ in mine])
-        found += [(spoken, word_errors(turn.text, texts.get(at, ""))) for at, (turn, spoken) in enumerate(mine)]
-    return found
 
 
 def parts_of(said: Sequence[Utterance], calls: int, plan: Plan, hold_s: float) -> list[Part]:
@@ -114,7 +105,7 @@ def parts_of(said: Sequence[Utterance], calls: int, plan: Plan, hold_s: float) -
     parts: list[Part] = []
     for number in range(calls):
         begin_s = STAGGER_S * number / calls
-        first = number * len(said) // calls + number
+        first = number * len(said) // calls
         mine = script(said, first=first, seconds=hold_s - begin_s, sides=plan.mode.sides)
         counted = tuple(
             turn for turn in mine.turns if turn.start_s + begin_s >= plan.warm_up_s and turn.end_s + begin_s <= hold_s

@@ -5,27 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final as Constant
 
-import numpy as np
-
-from streaming.decoding import Float32Array
 from tests.support.audio_files import CallAudio
 from trunkline import Audio, Call, Final, Partial, TrunklineError, Word, connect
 from trunkline.audio import Recording
 from trunkline.load import code_of
 from trunkline.pacing import paced
-from trunkline.timing import CallTiming, Turn
-
-FRAME_S: Constant = 0.02
-"""Over which loudness is measured, in seconds."""
-QUIETER_DB: Constant = 30.0
-"""A frame so much quieter than the loud ones is no speech."""
-LOUD_PERCENTILE: Constant = 95
+from trunkline.timing import CallTiming
 
 
 @dataclass(slots=True)
@@ -120,54 +110,3 @@ def recording_of(audio: CallAudio, *, silence_s: float = 0.0, seconds: float | N
     data = audio.payload if seconds is None else audio.payload[: round(seconds * sent.sample_rate) * sent.frame_bytes]
     quiet = b"\xff" if sent.encoding == "mulaw" else b"\0"
     return Recording(sent, data + quiet * (round(silence_s * sent.sample_rate) * sent.frame_bytes))
-
-
-def voiced(samples: Float32Array, rate: int) -> tuple[float, float]:
-    """Find where sound begins and ends: clips and their tables leave silence around it that nobody speaks in.
-
-    Args:
-        samples: float32, shape ``(n_samples,)``.
-        rate: Hz.
-
-    Returns:
-        Begin and end in seconds, by frames not more than ``QUIETER_DB`` below the loud ones; ``(0, length)`` for what
-        is shorter than a frame, or silent.
-    """
-    size = round(FRAME_S * rate)
-    frames = samples[: samples.size - samples.size % size].reshape(-1, size)
-    power = np.square(frames, dtype=np.float64).mean(axis=1)
-    loud = float(np.percentile(power, LOUD_PERCENTILE)) if power.size else 0.0
-    if loud == 0.0:
-        return 0.0, samples.size / rate
-    above = np.flatnonzero(power >= loud * 10 ** (-QUIETER_DB / 10))
-    return float(above[0]) * FRAME_S, float(above[-1] + 1) * FRAME_S
-
-
-def tightened(turn: Turn, samples: Float32Array, rate: int) -> Turn:
-    """Return a turn without the silence at its ends.
-
-    Args:
-        turn: As a table has it.
-        samples: Its channel, float32, shape ``(n_samples,)``.
-        rate: Hz.
-    """
-    begin, end = voiced(samples[round(turn.start_s * rate) : round(turn.end_s * rate)], rate)
-    return Turn(turn.channel, turn.start_s + begin, turn.start_s + end, turn.text)
-
-
-def split_by_turn(words: Iterable[Word], turns: Sequence[Turn]) -> Mapping[int, str]:
-    """Give each word to the turn it lies in, or the nearest one.
-
-    Args:
-        words: Of one side.
-        turns: Of the same side.
-
-    Returns:
-        Text by index of the turn; turns without words have none.
-    """
-    texts: defaultdict[int, list[str]] = defaultdict(list)
-    for word in words:
-        middle = (word.start + word.end) / 2
-        distances = [max(turn.start_s - middle, middle - turn.end_s, 0.0) for turn in turns]
-        texts[int(np.argmin(distances))].append(word.text)
-    return {turn: " ".join(said) for turn, said in texts.items()}

@@ -14,18 +14,18 @@ from streaming.audio import decode, deinterleave
 from streaming.call import Encoding
 from streaming.decoding import Float32Array
 from tests.bench.corpus import SpeechNotFound, read_clips, speech_folder
-from tests.bench.playing import voiced
+from tests.bench.turns import voiced
 from tests.support.audio_files import TELEPHONE_RATE, CallAudio
 from tests.support.samples import bundled_call
 from trunkline import Audio
 from trunkline.audio import Recording
 from trunkline.timing import Turn
 
-GAP_S: Final = 0.7
-"""Silence between two utterances: long enough to end one, as between the sentences of somebody who reads aloud."""
+GAP_S: Final = 0.5
+"""Silence between two utterances; with their margins long enough to end one, as between sentences read aloud."""
 LEAD_S: Final = 0.5
 """Silence before the first."""
-MARGIN_S: Final = 0.1
+MARGIN_S: Final = 0.25
 """Kept around an utterance's sound."""
 SHORTEST_S: Final = 4.0
 LONGEST_S: Final = 14.0
