@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server import deepgram, openai_files, openai_realtime
+from server import assemblyai, deepgram, openai_files, openai_realtime, speechmatics, whisper_live
 from server.auth import Keyring
 from server.routes import Post, Resource, Route
 from server.settings import Settings
@@ -19,9 +19,13 @@ def routes(keyring: Keyring, settings: Settings, models: Sequence[str]) -> list[
         settings: All of them.
         models: Names of the models served, the default one first.
     """
+    idle_s = settings.limits.idle_s
     return [
         deepgram.route(keyring, settings.deepgram.idle_s, models),
-        openai_realtime.route(keyring, settings.limits.idle_s, models),
+        openai_realtime.route(keyring, idle_s, models),
+        assemblyai.route(keyring, idle_s, models),
+        *speechmatics.routes(keyring, idle_s, models),
+        whisper_live.route(keyring, settings.whisper_live, idle_s, models),
     ]
 
 

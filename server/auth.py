@@ -71,13 +71,15 @@ def key_of(authorization: str | None, query: Mapping[str, str], subprotocols: Se
         scheme, _, key = authorization.strip().partition(" ")
         if scheme.lower() == "basic":
             return _password(key)
+        if not key:  # AssemblyAI's clients send the bare key
+            return scheme
         return key.strip() if scheme.lower() in ("bearer", "token") else None
     hidden = next((name for name in subprotocols if name.startswith(_OPENAI_KEY)), None)
     if hidden is not None:
         return hidden[len(_OPENAI_KEY) :]
     if len(subprotocols) > 1 and subprotocols[0].lower() in _KEY_SUBPROTOCOLS:
         return subprotocols[1]
-    return query.get("token")
+    return query.get("token") or query.get("jwt")
 
 
 def _password(credentials: str) -> str | None:

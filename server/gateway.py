@@ -127,7 +127,7 @@ class Gateway:
         )
         keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
         self._connections: set[Connection] = set()
-        names = tuple(models)
+        self._models = names = tuple(models)
         transcriber = Transcriber(self._services, self._enter, self._leave)
         self._gate = Gate(settings.auth, self._admission, self._metrics, clock)
         posts = api_routes.posts(keyring, settings, transcriber, names)
@@ -150,6 +150,8 @@ class Gateway:
         self._empty = asyncio.Event()
         self.audiosocket_port: int | None = None
         """Where AudioSocket is listened for while serving; None if that is off."""
+        self.wyoming_port: int | None = None
+        """Where Wyoming is listened for while serving; None if that is off."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then let calls finish within the limit.
@@ -175,8 +177,11 @@ class Gateway:
         background = asyncio.create_task(self._work(), name="gateway-background")
         self._background.add(background)
         try:
-            async with tcp.audiosocket(self._settings.audiosocket, self._settings.limits.idle_s, self.carry) as port:
-                self.audiosocket_port = port
+            chosen, idle_s = self._settings, self._settings.limits.idle_s
+            async with (
+                tcp.audiosocket(chosen.audiosocket, idle_s, self.carry) as self.audiosocket_port,
+                tcp.wyoming(chosen.wyoming, idle_s, self.carry, self._models) as self.wyoming_port,
+            ):
                 yield next(iter(server.sockets)).getsockname()[1]
                 await self.drain()
         finally:
@@ -278,7 +283,7 @@ class Gateway:
     def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
         address = urlsplit(request.path)
         page = self._pages.get(address.path)
-        if page is not None:
+        if page is not None and "Upgrade" not in request.headers:
             status, content_type, body = page()
             return _response(status, body, {"Content-Type": content_type})
         request_id = str(uuid.uuid4())

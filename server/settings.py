@@ -161,6 +161,26 @@ class AudioSocket(_Section):
     """Whose calls these are."""
 
 
+class Wyoming(_Section):
+    """Wyoming, for Home Assistant: plain TCP without any key, so listen where only your machines can connect."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """TCP port, usually 10300; none means not to listen, 0 lets the system choose."""
+    peers: tuple[str, ...] = ()
+    """Addresses or networks that may connect, such as "10.0.0.0/24"; none means all that can reach the port."""
+    tenant: str = "local"
+    """Whose calls these are."""
+
+
+class WhisperLive(_Section):
+    """WhisperLive's client, a WebSocket at /, which can show no key."""
+
+    tenant: str | None = None
+    """Whose calls those of clients without a valid key are; not set means that a key is needed, as anywhere else."""
+
+
 class Models(_Section):
     """Which models write, and where they come from."""
 
@@ -248,6 +268,8 @@ class Settings(BaseSettings):
     vonage: Vonage = Vonage()
     audiohook: AudioHook = AudioHook()
     audiosocket: AudioSocket = AudioSocket()
+    wyoming: Wyoming = Wyoming()
+    whisper_live: WhisperLive = WhisperLive()
     logs: Logs = Logs()
 
     @classmethod

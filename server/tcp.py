@@ -7,6 +7,7 @@ import ipaddress
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -17,7 +18,8 @@ from server.audiosocket import HEADER_BYTES, AudioSocketDialect
 from server.connection import Socket
 from server.dialect import Dialect, Upgrade
 from server.errors import BadSetting
-from server.settings import AudioSocket
+from server.settings import AudioSocket, Wyoming
+from server.wyoming import WyomingDialect, read_event
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -27,6 +29,18 @@ CLOSE_S: Final = 5.0
 Carry = Callable[[Socket, Dialect, str, float], Awaitable[None]]
 """Serves an open connection, for a tenant and with an idle limit in seconds, until it is closed."""
 
+ReadFrame = Callable[[asyncio.StreamReader], Awaitable[bytes]]
+"""Reads one frame, headers and all, or raises as ``StreamReader`` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Protocol:
+    """What is spoken at a port."""
+
+    name: str
+    read_frame: ReadFrame
+    build: Callable[[Upgrade], Dialect]
+
 
 class FramedSocket:
     """A TCP stream as whole frames.
@@ -34,18 +48,19 @@ class FramedSocket:
     Args:
         reader: Where bytes come from.
         writer: Where they go.
+        read_frame: Reads one frame, headers and all.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read_frame: ReadFrame) -> None:
         self._reader = reader
         self._writer = writer
+        self._read_frame = read_frame
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Give out frames, headers and all, until the peer closes; half a frame at the end is none."""
-        with suppress(asyncio.IncompleteReadError, OSError):
+        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
             while True:
-                header = await self._reader.readexactly(HEADER_BYTES)
-                yield header + await self._reader.readexactly(int.from_bytes(header[1:], "big"))
+                yield await self._read_frame(self._reader)
 
     async def send(self, message: str | bytes) -> None:
         """Send one frame.
@@ -80,35 +95,68 @@ async def audiosocket(chosen: AudioSocket, idle_s: float, carry: Carry) -> Async
     Raises:
         BadSetting: If the address cannot be listened on, or a peer is no address.
     """
+    protocol = _Protocol("audiosocket", read_audiosocket, AudioSocketDialect)
+    async with _listening(protocol, chosen, idle_s, carry) as port:
+        yield port
+
+
+@asynccontextmanager
+async def wyoming(chosen: Wyoming, idle_s: float, carry: Carry, models: Sequence[str]) -> AsyncGenerator[int | None]:
+    """Listen for Wyoming while the context lasts; its value is the port, or None if that is off.
+
+    Args:
+        chosen: The settings.
+        idle_s: Silence on the wire after which a call counts as gone, in seconds.
+        carry: Serves each connection.
+        models: Names of the models served, the default one first.
+
+    Raises:
+        BadSetting: If the address cannot be listened on, or a peer is no address.
+    """
+    protocol = _Protocol("wyoming", read_event, lambda upgrade: WyomingDialect(upgrade, models))
+    async with _listening(protocol, chosen, idle_s, carry) as port:
+        yield port
+
+
+async def read_audiosocket(reader: asyncio.StreamReader) -> bytes:
+    """Read one frame of AudioSocket off the wire."""
+    header = await reader.readexactly(HEADER_BYTES)
+    return header + await reader.readexactly(int.from_bytes(header[1:], "big"))
+
+
+@asynccontextmanager
+async def _listening(
+    protocol: _Protocol, chosen: AudioSocket | Wyoming, idle_s: float, carry: Carry
+) -> AsyncGenerator[int | None]:
     if chosen.port is None:
         yield None
         return
-    allowed = _networks(chosen.peers)
+    allowed = _networks(protocol.name, chosen.peers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        socket = FramedSocket(reader, writer)
+        socket = FramedSocket(reader, writer, protocol.read_frame)
         if not _may(str(writer.get_extra_info("peername")[0]), allowed):
-            await socket.close(1008, "the peer is not among audiosocket.peers")
+            await socket.close(1008, f"the peer is not among {protocol.name}.peers")
             return
-        upgrade = Upgrade(chosen.tenant, str(uuid.uuid4()), "/audiosocket")
-        await carry(socket, AudioSocketDialect(upgrade), chosen.tenant, idle_s)
+        upgrade = Upgrade(chosen.tenant, str(uuid.uuid4()), f"/{protocol.name}")
+        await carry(socket, protocol.build(upgrade), chosen.tenant, idle_s)
         await socket.close(1000, "")
 
     try:
         server = await asyncio.start_server(serve, chosen.host, chosen.port)
     except OSError as problem:
-        raise BadSetting(f"audiosocket: {chosen.host}:{chosen.port} cannot be listened on: {problem}") from problem
+        raise BadSetting(f"{protocol.name}: {chosen.host}:{chosen.port} cannot be listened on: {problem}") from problem
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
 
 
-def _networks(peers: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _networks(name: str, peers: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     try:
         return [ipaddress.ip_network(peer) for peer in peers]
     except ValueError as problem:
-        raise BadSetting(f"audiosocket.peers: {problem}") from problem
+        raise BadSetting(f"{name}.peers: {problem}") from problem
 
 
 def _may(address: str, allowed: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

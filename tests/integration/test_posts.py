@@ -18,9 +18,8 @@ PATH = "/v1/audio/transcriptions"
 
 
 def form(file: bytes, **fields: str) -> bytes:
-    parts = [
-        f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
-    ]
+    head = "--XX\r\nContent-Disposition: form-data; name="
+    parts = [f'{head}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
     parts.append(f'{head}"file"; filename="a.wav"\r\n\r\n')
     return "".join(parts).encode() + file + b"\r\n--XX--\r\n"
 

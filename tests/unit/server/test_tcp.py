@@ -12,7 +12,7 @@ from server.connection import Socket
 from server.dialect import Dialect
 from server.errors import BadSetting
 from server.settings import AudioSocket
-from server.tcp import FramedSocket, audiosocket
+from server.tcp import FramedSocket, audiosocket, read_audiosocket
 from tests.support.bridge_sessions import audiosocket_frame
 
 FRAMES = [audiosocket_frame(0x01, b"u" * 16), audiosocket_frame(0x10, b"\x01\x00" * 160), audiosocket_frame(0x00)]
@@ -39,7 +39,7 @@ async def test_frames_are_whole_however_the_stream_is_cut_and_half_a_frame_is_no
         peer.write(stream[at : at + size])
         await peer.drain()
     peer.close()
-    framed = FramedSocket(reader, writer)
+    framed = FramedSocket(reader, writer, read_audiosocket)
     assert [frame async for frame in framed] == FRAMES
     await framed.close(1000, "")
 
@@ -48,7 +48,7 @@ async def test_what_is_sent_arrives_and_a_peer_that_is_gone_is_reported_as_such(
     """The connection knows one way to be told."""
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=near)
-    framed = FramedSocket(reader, writer)
+    framed = FramedSocket(reader, writer, read_audiosocket)
     await framed.send(b"\x00\x00\x00")
     await framed.send("text")
     assert far.recv(100) == b"\x00\x00\x00text"
