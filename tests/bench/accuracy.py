@@ -34,7 +34,7 @@ from tests.bench.corpus import (
 from tests.bench.offline import SOURCES, Transcripts, tiny_en, transcripts_file, whisper
 from tests.bench.playing import Heard, play, recording_of
 from tests.bench.report import FOLDER, Progress, ms, publish, report
-from tests.bench.running import NotReady, running_server
+from tests.bench.running import NotReady, running_server, usage, usage_row
 from tests.bench.scoring import Value, WordErrors, percentiles, total, word_errors
 from tests.bench.script import side_of
 from tests.bench.turns import tightened
@@ -296,12 +296,15 @@ def main(
     )
     try:
         with running_server(console, FOLDER / "accuracy.log", setting) as server:
+            before = usage(server.pid)
             outcomes = uvloop.run(perform(server.url, items, calls, Progress(console, seconds)))
+            used = usage_row(before, usage(server.pid), seconds)
     except NotReady as problem:
         console.print(str(problem), style="red", markup=False)
         raise typer.Exit(2) from problem
     settings: dict[str, Value] = {"model": MODEL, "calls": calls, "quick": quick, "setting": " ".join(setting)}
-    found = report("accuracy", settings, summary_of(outcomes, offline), rows_of(outcomes, offline))
+    machine = {f"{name}, whole run": used[name] for name in ("server_cores", "devices_cores", "others_cores")}
+    found = report("accuracy", settings, summary_of(outcomes, offline) | machine, rows_of(outcomes, offline))
     console.print(f"written to {publish(found, 'streaming against offline', console, markdown)}")
     (FOLDER / "accuracy-texts.json").write_text(json.dumps(texts_of(outcomes, offline), indent=1))
     if any(outcome.heard.failure for outcome in outcomes):
