@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server import assemblyai, deepgram, openai_files, openai_realtime, speechmatics, whisper_live
+from server import assemblyai, deepgram, deepgram_files, openai_files, openai_realtime, speechmatics, whisper_live
 from server.auth import Keyring
 from server.routes import Post, Resource, Route
 from server.settings import Settings
@@ -38,7 +38,10 @@ def posts(keyring: Keyring, settings: Settings, transcriber: Transcriber, models
         transcriber: Turns recordings into words.
         models: Names of the models served, the default one first.
     """
-    return [openai_files.route(keyring, transcriber, settings.files, models)]
+    return [
+        openai_files.route(keyring, transcriber, settings.files, models),
+        deepgram_files.route(keyring, transcriber, settings.files, models),
+    ]
 
 
 def resources(keyring: Keyring, models: Sequence[str]) -> dict[str, Resource]:

@@ -87,12 +87,18 @@ def route(keyring: Keyring, idle_s: float, models: Sequence[str] = ()) -> Route:
         build=lambda upgrade: DeepgramDialect(upgrade, read_options(upgrade.query, models)),
         idle_s=idle_s,
         subprotocols=("token", "bearer"),
-        headers=lambda request_id: {"dg-request-id": request_id},
-        refusal=_refusal,
+        headers=request_header,
+        refusal=refusal_body,
     )
 
 
-def _refusal(refusal: Refusal, request_id: str) -> dict[str, object]:
+def request_header(request_id: str) -> dict[str, str]:
+    """Name the request in every answer."""
+    return {"dg-request-id": request_id}
+
+
+def refusal_body(refusal: Refusal, request_id: str) -> dict[str, object]:
+    """Say what was wrong, as Deepgram does."""
     code = "INVALID_AUTH" if refusal.status in (401, 403) else refusal.code
     return {"err_code": code, "err_msg": refusal.message, "request_id": request_id}
 
@@ -322,7 +328,7 @@ class DeepgramDialect(Dialect):
         alternative: dict[str, object] = {
             "transcript": text_of(words),
             "confidence": round(confidence_of(words), 4),
-            "words": [_word(word) for word in words],
+            "words": [told_word(word) for word in words],
         }
         if language:
             alternative["languages"] = [language]
@@ -335,7 +341,7 @@ class DeepgramDialect(Dialect):
             "speech_final": False,
             "from_finalize": False,
             "channel": {"alternatives": [alternative]},
-            "metadata": {"request_id": self._upgrade.request_id, **_model(model)},
+            "metadata": {"request_id": self._upgrade.request_id, **told_model(model)},
         }
 
     def _metadata(self, duration_s: float) -> Send:
@@ -368,7 +374,8 @@ class DeepgramDialect(Dialect):
         return Send(json.dumps(fields, separators=(",", ":")))
 
 
-def _word(word: Word) -> dict[str, object]:
+def told_word(word: Word) -> dict[str, object]:
+    """Return a word as results have it."""
     return {
         "word": (_EDGES.sub("", word.text) or word.text).lower(),
         "start": round(word.start, 3),
@@ -378,7 +385,8 @@ def _word(word: Word) -> dict[str, object]:
     }
 
 
-def _model(name: str) -> dict[str, object]:
+def told_model(name: str) -> dict[str, object]:
+    """Return what results say about the model that wrote them."""
     shown = name or "none"
     info = {"name": shown, "version": "1", "arch": "whisper"}
     return {"model_info": info, "model_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, shown))}

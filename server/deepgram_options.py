@@ -38,6 +38,8 @@ class Options:
     language: str | None
     model: str | None
     metadata: dict[str, str]
+    utterances: bool = False
+    """Whether a recording's utterances are listed one by one, too."""
 
     def spec(self, upgrade: Upgrade, audio: AudioFormat) -> CallSpec:
         """Return the call these wishes make."""
@@ -85,6 +87,7 @@ def read_options(query: Sequence[tuple[str, str]], models: Sequence[str]) -> Opt
         endpoint_ms=None if endpointing in ("true", "false") else asked.number("endpointing"),
         utterance_end_ms=utterance_end_ms,
         vad_events=asked.flag("vad_events"),
+        utterances=asked.flag("utterances"),
         hotwords=tuple(word[:MAX_NAME] for word in hotwords if word)[:MAX_HOTWORDS],
         language=_language(asked.last("language")),
         model=model if model in models else None,

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.deepgram_sdk import ApiError, Heard, ListenV1Metadata, ListenV1SpeechStarted, client, transcript
+from tests.support.deepgram_sdk import (
+    ApiError,
+    Heard,
+    ListenV1Metadata,
+    ListenV1SpeechStarted,
+    client,
+    media,
+    transcript,
+)
 from tests.support.gateways import SECOND, running, settings
+from tests.support.sound import tone
 
 
 async def test_interim_and_final_results_reach_the_sdk_and_tile_the_audio() -> None:
@@ -83,6 +92,27 @@ async def test_finalize_is_answered_even_if_nothing_was_said() -> None:
         await heard.listening
 
     assert [(transcript(result), result.from_finalize) for result in heard.finals] == [("word0", True), ("", True)]
+
+
+async def test_recordings_are_transcribed_by_channel() -> None:
+    """The SDK's other half: a file in, all of its words out."""
+    async with running() as served:
+        recordings = media(served)
+        told = await recordings.transcribe_file(request=tone(2.5, 44_100, 2), model="nova-3", multichannel=True)
+        channels = told.results.channels
+        assert [side.alternatives[0].transcript for side in channels] == ["word0 word1 word2"] * 2
+        assert (told.metadata.duration, told.metadata.channels) == (2.5, 2)
+        raw = await recordings.transcribe_file(
+            request=SECOND, encoding="mulaw", request_options={"additional_query_parameters": {"sample_rate": 8000}}
+        )
+        assert raw.results.channels[0].alternatives[0].transcript == "word0"
+        listed = await recordings.transcribe_file(request=tone(1.5), utterances=True)
+        assert [utterance.transcript for utterance in listed.results.utterances] == ["word0", "word1"]
+        with pytest.raises(ApiError) as refused:
+            await recordings.transcribe_file(request=b"no sound", model="nova-3")
+        assert refused.value.status_code == 400
+        with pytest.raises(ApiError):
+            await recordings.transcribe_url(url="https://example.com/a.wav", model="nova-3")
 
 
 async def test_a_bad_key_is_refused_before_the_upgrade() -> None:

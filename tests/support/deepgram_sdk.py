@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from typing import Any
 
 with warnings.catch_warnings():
     # The SDK still prefers the client that websockets has deprecated.
@@ -28,6 +29,7 @@ __all__ = [
     "ListenV1SpeechStarted",
     "client",
     "client_at",
+    "media",
     "transcript",
 ]
 
@@ -42,6 +44,11 @@ def client_at(port: int, key: str = "any") -> AsyncDeepgramClient:
     ws, web = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
     environment = DeepgramClientEnvironment(base=web, production=ws, agent=ws, agent_rest=web)
     return AsyncDeepgramClient(api_key=key, environment=environment)
+
+
+def media(served: Running) -> Any:
+    """Return the SDK's half for recordings, whose types are only half known."""
+    return client(served).listen.v1.media
 
 
 class Heard:
