@@ -15,7 +15,7 @@ import pytest
 from gpu.models import ModelStore
 from server.__main__ import BAD_SETTINGS
 from tests.support.calls import calling
-from tests.support.servers import ROOT, SCRIPTED, ServerProcess, is_running, kill, serving, standalone, until
+from tests.support.servers import ROOT, SCRIPTED, is_running, kill, serving, standalone, until
 from tests.support.tones import flat, sentences, spoken
 from trunkline import Audio, CallFailed
 
@@ -118,9 +118,3 @@ def test_the_devices_of_a_server_that_is_killed_end_by_themselves(tmp_path: Path
         kill(server.process.pid)
         server.process.wait()
         until(lambda: not any(map(is_running, devices)), 5.0, "the devices to end")
-
-
-def test_a_server_without_a_call_stops_at_once(scripted: ServerProcess, tmp_path: Path) -> None:
-    with serving(*SCRIPTED, log=tmp_path / "log") as server:
-        assert server.stop() == 0
-    assert scripted.is_ready  # one server is no other's business
