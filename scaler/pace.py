@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,12 +60,16 @@ class PaceKeeper:
         """Take a second's measurement.
 
         Args:
-            expected_wait_s: Seconds a final handed over now would wait.
+            expected_wait_s: Seconds a final handed over now would wait; infinite while no device is ready, which says
+                nothing of the load and changes nothing.
             backlog_s: Seconds until the devices have done all they were given.
 
         Returns:
             The new pace, if it changed.
         """
+        if math.isinf(expected_wait_s):
+            self._calm = 0
+            return None
         calm = expected_wait_s < HURRY_BELOW_S and backlog_s < HURRY_BELOW_BACKLOG_S
         self._calm = self._calm + 1 if calm else 0
         step = self._step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from scaler.pace import CALM_TICKS, STEPS, Pace, PaceKeeper
@@ -10,6 +12,7 @@ BUSY, SO_SO, CALM = (0.5, 0.5), (0.2, 0.2), (0.01, 0.01)
 """Expected wait of a final, and all work before the devices."""
 ONLY_PARTIALS_WAIT = (0.01, 1.2)
 SOME_PARTIALS_WAIT = (0.01, 0.5)
+NO_DEVICE = (math.inf, math.inf)
 
 
 def test_without_load_the_pace_is_what_was_set() -> None:
@@ -27,6 +30,14 @@ def test_every_busy_second_slows_partials_by_a_step_and_guesses_stop_before_the_
 
     assert paces == [Pace(1.5, True), Pace(2.0, True), Pace(3.0, False), Pace(4.0, False), None]
     assert keeper.pace == Pace(4.0, speculate=False)
+
+
+def test_devices_that_start_are_not_taken_for_devices_that_are_busy() -> None:
+    """Else each start and each restart would be followed by half a minute of slow partials."""
+    keeper = PaceKeeper(1.0)
+
+    assert [keeper.tick(*NO_DEVICE) for _ in range(20)] == [None] * 20
+    assert keeper.pace.cadence_s == 1.0
 
 
 def test_between_the_marks_nothing_changes() -> None:
@@ -56,7 +67,7 @@ def test_partials_that_pile_up_behind_finals_slow_partials_too() -> None:
     assert [keeper.tick(*SOME_PARTIALS_WAIT) for _ in range(20)] == [None] * 20
 
 
-@pytest.mark.parametrize("interruption", [BUSY, SO_SO, ONLY_PARTIALS_WAIT, SOME_PARTIALS_WAIT])
+@pytest.mark.parametrize("interruption", [BUSY, SO_SO, ONLY_PARTIALS_WAIT, SOME_PARTIALS_WAIT, NO_DEVICE])
 def test_calm_that_is_interrupted_counts_anew(interruption: tuple[float, float]) -> None:
     keeper = PaceKeeper(1.0)
     keeper.tick(*BUSY)
