@@ -17,7 +17,7 @@ from streaming.decoding import Float32Array
 
 log = structlog.get_logger()
 
-JUDGE_EVERY_S: Final = 0.02
+JUDGE_EVERY_S: Final = 0.032
 """Least time between two batches: frames that come within it are judged together."""
 
 TRIES: Final = 2

@@ -25,6 +25,9 @@ CALM_TICKS: Final = 5
 STEPS: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Factors on the cadence, from no load to the most."""
 
+THOROUGH_UP_TO: Final = 0
+"""Last step at which finals are decoded with a beam and behind the speech before them."""
+
 SPECULATE_UP_TO: Final = 2
 """Last step at which finals are still begun at a hesitation."""
 
@@ -37,6 +40,8 @@ class Pace:
     """Seconds of new audio between two partials of a channel."""
     speculate: bool
     """Whether finals may be begun before an utterance is known to be over."""
+    thorough: bool
+    """Whether finals are decoded with all care: a beam, and the speech before them."""
 
 
 class PaceKeeper:
@@ -54,7 +59,7 @@ class PaceKeeper:
     @property
     def pace(self) -> Pace:
         """The pace in force."""
-        return Pace(self._cadence_s * STEPS[self._step], self._step <= SPECULATE_UP_TO)
+        return Pace(self._cadence_s * STEPS[self._step], self._step <= SPECULATE_UP_TO, self._step <= THOROUGH_UP_TO)
 
     def tick(self, expected_wait_s: float, backlog_s: float) -> Pace | None:
         """Take a second's measurement.

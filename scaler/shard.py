@@ -212,7 +212,7 @@ class Shard:
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
         pace = self._keeper.pace
-        self._tell(spec.call, Paced(pace.cadence_s, pace.speculate))
+        self._tell(spec.call, Paced(pace.cadence_s, pace.speculate, pace.thorough))
 
     def _tell(self, call_id: str, event: Event) -> None:
         call = self._calls.get(call_id)
@@ -314,7 +314,7 @@ class Shard:
             return
         self._observer.pace_changed(pace)
         for call_id in list(self._calls):
-            self._tell(call_id, Paced(pace.cadence_s, pace.speculate))
+            self._tell(call_id, Paced(pace.cadence_s, pace.speculate, pace.thorough))
 
     def _end_idle_calls(self) -> None:
         now = self._clock()

@@ -190,7 +190,7 @@ class Models(_Section):
     partial: str | None = None
     """Model of partials; none for that of the finals."""
     final_beam: int = Field(default=5, ge=1, le=10)
-    """Hypotheses kept beside each other while a final is decoded; 1 is fastest. Under load finals are decoded with 1."""
+    """Hypotheses kept beside each other while a final is decoded; 1 is fastest, and what is used under load."""
     allow_hub: bool = False
     """Whether a model that is nowhere here may be fetched from the hub."""
 

@@ -71,7 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         source,
         LoudnessVad() if scripted else find_detector(),
         pool,
-        settings=channel_settings(settings.speech, mels),
+        settings=channel_settings(settings.speech, settings.models.final_beam, mels),
         observer=ShardObserver(metrics),
         idle_s=settings.limits.call_idle_s,
     )
@@ -161,7 +161,7 @@ def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
     return specs
 
 
-def channel_settings(speech: Speech, n_mels: int) -> ChannelSettings:
+def channel_settings(speech: Speech, final_beam: int, n_mels: int) -> ChannelSettings:
     """Hand the settings to the core as plain numbers."""
     endpoint = EndpointSettings(
         start_threshold=speech.start_threshold,
@@ -170,6 +170,11 @@ def channel_settings(speech: Speech, n_mels: int) -> ChannelSettings:
         endpoint_ms=speech.endpoint_ms,
     )
     windows = WindowSettings(
-        first_partial_s=speech.first_partial_s, cadence_s=speech.cadence_s, longest_s=speech.longest_s
+        first_partial_s=speech.first_partial_s,
+        cadence_s=speech.cadence_s,
+        lead_s=speech.lead_s,
+        longest_s=speech.longest_s,
     )
-    return ChannelSettings(endpoint=endpoint, windows=windows, n_mels=n_mels, max_gap_s=speech.max_gap_s)
+    return ChannelSettings(
+        endpoint=endpoint, windows=windows, final_beam=final_beam, n_mels=n_mels, max_gap_s=speech.max_gap_s
+    )

@@ -65,6 +65,8 @@ class Paced:
     """Seconds of new audio between two partials of a channel."""
     speculate: bool
     """Whether finals may be begun before an utterance is known to be over."""
+    thorough: bool = True
+    """Whether finals are decoded with all care: a beam, and the speech before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +208,11 @@ class Session:
             case CallEnded(_, reason):
                 self._reason = reason
                 return [effect for side in self._channels for effect in side.end(now)]
-            case Paced(cadence_s, speculate):
+            case Paced(cadence_s, speculate, thorough):
                 for side in self._channels:
                     side.cadence_s = cadence_s
                     side.speculate = speculate
+                    side.thorough = thorough
                 return []
             case Served(model, reason):
                 if self.state is State.CLOSED:
