@@ -331,7 +331,7 @@ class Channel:
         return _whole_frames(min(end, self.ear.ready))
 
     def _window(self, start: int, end: int, kind: Kind) -> Window:
-        recent = start - self._scribe.done_to < _samples(self._settings.context_s)
+        recent = 0 <= start - self._scribe.done_to < _samples(self._settings.context_s)  # a lead needs no telling
         return Window(
             features=self.ear.window(start, end),
             kind=kind,

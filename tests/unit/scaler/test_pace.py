@@ -18,7 +18,7 @@ NO_DEVICE = (math.inf, math.inf)
 def test_without_load_the_pace_is_what_was_set() -> None:
     keeper = PaceKeeper(1.2)
 
-    assert keeper.pace == Pace(1.2, speculate=True)
+    assert keeper.pace == Pace(1.2, speculate=True, thorough=True)
     assert keeper.tick(*CALM) is None
 
 
@@ -28,8 +28,14 @@ def test_every_busy_second_slows_partials_by_a_step_and_guesses_stop_before_the_
 
     paces = [keeper.tick(*BUSY) for _ in range(len(STEPS))]
 
-    assert paces == [Pace(1.5, True), Pace(2.0, True), Pace(3.0, False), Pace(4.0, False), None]
-    assert keeper.pace == Pace(4.0, speculate=False)
+    assert paces == [
+        Pace(1.5, True, False),
+        Pace(2.0, True, False),
+        Pace(3.0, False, False),
+        Pace(4.0, False, False),
+        None,
+    ]
+    assert keeper.pace == Pace(4.0, speculate=False, thorough=False)
 
 
 def test_devices_that_start_are_not_taken_for_devices_that_are_busy() -> None:
@@ -56,14 +62,14 @@ def test_partials_come_faster_again_a_step_at_a_time_after_calm_seconds_in_a_row
     paces = [keeper.tick(*CALM) for _ in range(3 * CALM_TICKS)]
 
     changes = {second: pace for second, pace in enumerate(paces, start=1) if pace is not None}
-    assert changes == {CALM_TICKS: Pace(1.5, True), 2 * CALM_TICKS: Pace(1.0, True)}
+    assert changes == {CALM_TICKS: Pace(1.5, True, False), 2 * CALM_TICKS: Pace(1.0, True, True)}
 
 
 def test_partials_that_pile_up_behind_finals_slow_partials_too() -> None:
     """Finals overtake, so their wait says nothing of an overload that only partials feel."""
     keeper = PaceKeeper(1.0)
 
-    assert keeper.tick(*ONLY_PARTIALS_WAIT) == Pace(1.5, speculate=True)
+    assert keeper.tick(*ONLY_PARTIALS_WAIT) == Pace(1.5, speculate=True, thorough=False)
     assert [keeper.tick(*SOME_PARTIALS_WAIT) for _ in range(20)] == [None] * 20
 
 

@@ -192,7 +192,7 @@ async def test_pace_follows_the_wait_of_the_devices_and_every_call_is_told(monke
         await workshop.open("a")
         pace = await workshop.notes.paces.get()
 
-    assert pace == Pace(1.5, speculate=True)
+    assert pace == Pace(1.5, speculate=True, thorough=False)
     assert workshop.shard.calls == 1
 
 

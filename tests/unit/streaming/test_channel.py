@@ -11,7 +11,16 @@ from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.channel import FINAL_TRIES, Channel
 from streaming.decoding import Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
-from streaming.records import UNTIMED, Final, Finalized, OutRecord, Partial, Progress
+from streaming.records import (
+    FINAL_LOST,
+    UNTIMED,
+    Final,
+    Finalized,
+    OutRecord,
+    Partial,
+    Progress,
+    QualityChanged,
+)
 from streaming.reducer import ChannelProgress
 from tests.support.conversation import settings_for_tests
 from tests.support.scene import Scene, Turn
@@ -97,7 +106,9 @@ def test_a_final_that_fails_for_good_without_a_partial_leaves_progress() -> None
         side.took(side.channel.fail(side.of_kind(Kind.FINAL).request, now=1.0 + tried))
 
     assert sum(asked.window.kind is Kind.FINAL for asked in side.asked) == FINAL_TRIES
-    assert isinstance(side.records[-1], Progress)
+    assert isinstance(side.records[-2], Progress)
+    assert isinstance(side.records[-1], QualityChanged)
+    assert side.records[-1].reason == FINAL_LOST
     assert side.channel.idle
 
 
