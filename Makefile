@@ -59,6 +59,9 @@ coverage: setup ## Run the unit and contract tests and show what they leave out;
 serve: setup ## Serve on this machine, everything in one process tree; PORT=N for another port than 8080
 	$(BIN)/python -m server standalone --host 127.0.0.1 --port $(PORT)
 
+test-clients: setup ## Run the real clients of other systems (Deepgram, OpenAI, LiveKit and more) on the gateway
+	$(BIN)/python -m tests.clients.run
+
 demo: setup ## Start a server, play a recorded call to it and show the words as they come
 	$(BIN)/python -m tests.demo
 

@@ -283,7 +283,7 @@ class Gateway:
     def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
         address = urlsplit(request.path)
         page = self._pages.get(address.path)
-        if page is not None and "Upgrade" not in request.headers:
+        if page is not None and request.headers.get("Upgrade", "").lower() != "websocket":
             status, content_type, body = page()
             return _response(status, body, {"Content-Type": content_type})
         request_id = str(uuid.uuid4())

@@ -115,6 +115,27 @@ async def test_a_recording_whose_sender_left_ends_as_a_call_does() -> None:
         assert isinstance(await ended, CallEnded)
 
 
+async def test_a_page_and_a_websocket_may_share_an_address() -> None:
+    """WhisperLive's client knows no path; and a GET that offers another protocol is still a GET."""
+    async with running() as served:
+        async with connect(served.url("/")) as socket:
+            await say(socket, {"uid": "u", "language": "en", "task": "transcribe"})
+            assert json.loads(await socket.recv())["message"] == "SERVER_READY"
+        status, body = await answer(served, b"GET /healthz HTTP/1.1\r\nHost: here\r\nUpgrade: h2c\r\n\r\n")
+        assert (status, body) == (200, b'{"alive":true}')
+
+
+async def test_a_session_may_begin_long_before_somebody_speaks() -> None:
+    """Push to talk: the limit of silence counts there, not the one of starting a call."""
+    async with (
+        running(settings(limits__start_s="0.05", limits__idle_s="0.3")) as served,
+        connect(served.url("/v1/realtime")) as socket,
+    ):
+        assert json.loads(await socket.recv())["type"] == "session.created"
+        error = json.loads(await socket.recv())
+        assert "0.3 s" in error["error"]["message"]
+
+
 async def test_live_calls_come_in_beside_a_recording() -> None:
     """One port serves both."""
     async with running() as served:
