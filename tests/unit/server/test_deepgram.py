@@ -26,6 +26,7 @@ from streaming.records import (
     SpeechStarted,
     UtteranceEnded,
 )
+from tests.support.bridges import Frame, fuzz
 from tests.support.dialects import UPGRADE, admit, close_of, final, partial, sent, spec_of
 
 MULAW = (("encoding", "mulaw"), ("sample_rate", "8000"))
@@ -235,3 +236,16 @@ def test_refusals_and_request_ids_look_as_clients_know_them() -> None:
     assert body == b'{"err_code": "INVALID_AUTH", "err_msg": "no key", "request_id": "r"}'
     assert b"INVALID_QUERY" in served.refusal_body(Refusal(400, "INVALID_QUERY_PARAMETER", "x"), "r")
     assert served.headers("r") == {"dg-request-id": "r"}
+
+
+def test_broken_sessions_are_refused_or_survived() -> None:
+    """Whatever comes, no exception leaves the dialect."""
+    ending: list[Frame] = [
+        '{"type":"KeepAlive"}',
+        '{"type":"Finalize","channel":0}',
+        b"\xff" * 800,
+        '{"type":"CloseStream"}',
+    ]
+    declared = read_options((*MULAW, ("interim_results", "true"), ("vad_events", "true")), [])
+    fuzz(lambda: DeepgramDialect(UPGRADE, declared), [[b"\xff" * 800, *ending]])
+    fuzz(lambda: DeepgramDialect(UPGRADE, read_options((), [])), [[wav(), b"\1\0" * 400, *ending]])
