@@ -28,6 +28,12 @@ from streaming.endpoint import EndpointSettings
 from streaming.log.memory import MemoryLog
 from streaming.utterance import WindowSettings
 
+GPU_STUCK_AFTER_S = 5.0
+"""Least seconds after which a batch on a GPU is given up."""
+CPU_STUCK_AFTER_S = 20.0
+"""The same on a processor, which other programs slow down: beside busy ones, single windows were seen to take over 5 s,
+and every call misses a device that is ended for being slow while the next one loads its model."""
+
 SLOTS = 64
 """Slots of the log in memory; there is one owner, so they need only be enough to keep a slot's calls few."""
 
@@ -156,6 +162,7 @@ def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
                 compute_type=compute_type,
                 streams=devices.streams or (cores if on_cpu else 2),
                 max_batch=devices.max_batch,
+                stuck_after_s=CPU_STUCK_AFTER_S if on_cpu else GPU_STUCK_AFTER_S,
             )
         )
     return specs
