@@ -9,7 +9,7 @@ PORT ?= 8080
 PURE := 'streaming/*,gpu/batcher.py,scaler/policy.py'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity lock clean
+.PHONY: help setup check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -70,6 +70,9 @@ bench-accuracy: setup ## Word errors of streaming against offline
 
 bench-capacity: setup ## Channels this machine holds under the latency target
 	$(BIN)/python -m tests.bench.capacity
+
+bench-long-call: setup ## Whether the last minute of a long call is as fast as its second
+	$(BIN)/python -m tests.bench.long_call
 
 # The dev lock is made first and holds the others to its versions, so that what was tested is what runs.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -150,8 +150,8 @@ def bundled_items() -> list[Item]:
 
 
 def _bundled(file: Path, name: str, seconds: float, channels: int, text: str | None) -> Clip:
-    language = None if text == "" else "en"
-    return Clip(f"{FALLBACK}/{name}", file, seconds, 8_000, channels, language, text, "see tests/data/CREDITS.md")
+    language, source = (None, f"{FALLBACK} sounds") if text == "" else ("en", FALLBACK)
+    return Clip(f"{source}/{name}", file, seconds, 8_000, channels, language, text, "see tests/data/CREDITS.md")
 
 
 def shortened(items: Iterable[Item]) -> list[Item]:

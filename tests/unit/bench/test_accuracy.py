@@ -94,6 +94,7 @@ def test_the_samples_of_the_repository_give_a_call_speech_and_sounds() -> None:
     items = bundled_items()
 
     assert {item.part for item in items} == {Part.CALLS, Part.CLIPS, Part.SOUNDS}
+    assert {item.group for item in items} == {"calls", "bundled", "bundled sounds"}
     (call,) = (item for item in items if item.part is Part.CALLS)
     recording, turns = call.prepare()
     assert (recording.audio.channels, recording.audio.encoding) == (2, "mulaw")
