@@ -110,7 +110,7 @@ class Files(_Section):
     """Longest body, in bytes; a longer one is answered with 413."""
     max_s: float = Field(default=14_400.0, gt=0)
     """Longest recording, in seconds; a longer one is answered with 413."""
-    at_once: int = Field(default=8, ge=1)
+    at_once: int = Field(default=4, ge=1)
     """Recordings held and transcribed at a time; further requests wait."""
 
 

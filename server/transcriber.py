@@ -1,7 +1,7 @@
 """Recordings through the same way as calls: a client of our own, in the same process, that waits for the words.
 
-Audio goes to the log faster than real time, but never more than a minute ahead of what is final, so that a recording
-cannot push live calls aside, nor fill the log.
+Audio goes to the log faster than real time, but not far ahead of what is final: a recording's windows wait in the same
+queue as those of live calls, and few of them may be there at a time.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ from server.recordings import Recording
 from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec, Encoding
 from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Progress, decode, encode
 
-AHEAD_S: Constant = 60.0
-"""Audio given to the log beyond what is final, in seconds: more than the longest utterance and the longest silence
-between two words of how far a channel is."""
+AHEAD_S: Constant = 20.0
+"""Audio given to the log beyond what is final, in seconds: the longest utterance, and some."""
+
+STALL_S: Constant = 1.0
+"""Time after which one piece more is given if nothing became final, in seconds: an utterance may be longer by settings,
+and a silence is told of every ten seconds only. Under load this is slower than real time."""
+
+MOST_AHEAD_S: Constant = 60.0
+"""Audio beyond what is final after which nothing is given for any wait, in seconds: no utterance is that long."""
 
 SPEED: Constant = 1e9
 """Times real time: how far ahead is what counts here."""
@@ -107,8 +113,7 @@ class Transcription:
         try:
             given_s = 0.0
             while not self._closed:
-                if given_s - min(self._done_s.values()) > AHEAD_S:
-                    await self._change()
+                if not await self._may(given_s):
                     continue
                 piece = await asyncio.to_thread(next, self._pieces, None)
                 if piece is None:
@@ -144,6 +149,18 @@ class Transcription:
     def over(self) -> None:
         """Say that no more words come."""
         self._finals.put_nowait(None)
+
+    async def _may(self, given_s: float) -> bool:
+        """Wait while too much is ahead; return False if something changed meanwhile and has to be looked at."""
+        ahead_s = given_s - min(self._done_s.values())
+        if ahead_s <= AHEAD_S:
+            return True
+        try:
+            async with asyncio.timeout(STALL_S if ahead_s <= MOST_AHEAD_S else None):
+                await self._change()
+        except TimeoutError:
+            return True
+        return False
 
     async def _change(self) -> None:
         self._changed.clear()
