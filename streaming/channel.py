@@ -294,7 +294,10 @@ class Channel:
         utterance, end = self._utterance, self._reachable(self._endpointer.scored)
         if utterance is None or not (self._spec.interim and self._is_speech(utterance, end)):
             return []
-        if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, self.cadence_s):
+        cadence_s = self.cadence_s
+        if self._newest is None or not self._newest.words:  # the first words are what is waited for most
+            cadence_s = min(cadence_s, self._settings.windows.first_partial_s)
+        if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, cadence_s):
             return []
         request = self._next_request()
         self._partial = (request, end)
