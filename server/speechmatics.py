@@ -10,6 +10,7 @@ from typing import Final as Constant
 from server.auth import Keyring
 from server.bridge import BridgeDialect, Stage, audio_format
 from server.dialect import Action, Audio, Event, Finalize, Ill, Open, Opened, Send, Upgrade
+from server.errors import Refusal
 from server.json_frames import Fields, objects, section, string, texts
 from server.pcm import FloatSamples
 from server.render import text_of
@@ -56,10 +57,16 @@ def routes(keyring: Keyring, idle_s: float, models: Sequence[str] = ()) -> list[
         idle_s: Seconds without a message after which a connection is closed.
         models: Names of the models served, the default one first.
     """
-    return [
-        Route(pattern, keyring.identify, lambda upgrade: SpeechmaticsDialect(upgrade, models), idle_s)
-        for pattern in ("/v2", "/v2/{language}")
-    ]
+
+    def build(upgrade: Upgrade) -> SpeechmaticsDialect:
+        tag = upgrade.captured.get("language", "auto")
+        try:
+            language_of("en" if tag == "auto" else tag)
+        except BadMessage as problem:  # another protocol's address, or a typing error
+            raise Refusal(404, "unknown_path", "nothing is served here; /v2 may be followed by a language") from problem
+        return SpeechmaticsDialect(upgrade, models)
+
+    return [Route(pattern, keyring.identify, build, idle_s) for pattern in ("/v2", "/v2/{language}")]
 
 
 class SpeechmaticsDialect(BridgeDialect):

@@ -10,6 +10,7 @@ import pytest
 
 from server.auth import Keyring
 from server.dialect import Close, Finalize, Ill, Trouble, Upgrade
+from server.errors import Refusal
 from server.speechmatics import SpeechmaticsDialect, routes
 from streaming.call import AudioFormat, Encoding
 from streaming.records import Finalized, UtteranceEnded
@@ -96,6 +97,13 @@ def test_the_path_may_name_the_language() -> None:
     spec = Line(dialect).say(start(language=None)).spec
     assert spec is not None
     assert spec.language == "fr"
+
+
+def test_what_is_no_language_is_no_address_of_ours() -> None:
+    """Deepgram has a /v2/listen, which is another protocol."""
+    with pytest.raises(Refusal) as refused:
+        routes(Keyring({}), 300)[1].build(Upgrade("acme", "r", "/v2/listen", captured={"language": "listen"}))
+    assert refused.value.status == 404
 
 
 def test_floats_are_made_16_bit() -> None:
