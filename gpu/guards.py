@@ -44,7 +44,7 @@ TWICE_WORDS: Final = 2
 TWICE_LETTERS: Final = 12
 """What is said twice in a row makes a text doubtful if it is at least so long; digits and spelt names repeat less."""
 
-HASTY_CPS: Final = 18.0
+HASTY_CPS: Final = 20.0
 """Letters a second from which a text is doubtful: few people speak so fast, and a text said twice has more."""
 
 COMPRESSIBLE: Final = 2.4

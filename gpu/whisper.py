@@ -3,7 +3,7 @@
 Whisper is trained on 30 s of audio, and libraries around it pad every window to that. CTranslate2 takes shorter ones,
 and its encoder then costs a fifth; what a model does wrong with them is mended by `guards`. A window is padded to a
 bucket's length, so that windows of many calls share a batch; a window that a guard rejects is decoded once more, padded
-to 30 s.
+to 15 or 30 s.
 
 CTranslate2's own rules, which shape this module: the prompts of a batch have the start of the transcript at one index;
 encoder output of exactly ``n_mels`` frames is taken for features and encoded again; a decode writes at most half of
@@ -38,6 +38,9 @@ ctranslate2: Any = _ctranslate2  # it comes without types
 FULL: Final = 3000
 """Frames Whisper was trained on: 30 s."""
 
+ROOMY: Final = 1500
+"""Frames that a window of up to half of them is padded to when it is decoded again: as good as 30 s, in half the time."""
+
 BUCKETS: Final = (*range(100, 801, 100), 1000, 1200, 1500, 2000, FULL)
 """Lengths in frames that windows are padded to; finer where most windows are."""
 
@@ -64,7 +67,7 @@ class Tuning:
     tail_s: float = 1.0
     """Least seconds of padding behind the audio."""
     retry: bool = True
-    """Whether a final that a guard rejects is decoded again, padded to 30 s."""
+    """Whether a final that a guard rejects is decoded again, with more padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +321,8 @@ class WhisperEngine:
         finals_only = self._tuning.retry and job.window.kind is Kind.FINAL
         doubted = decoded.reading.doubtful or not decoded.reading.sound
         if finals_only and doubted and job.bucket.frames < FULL:
-            return replace(job, bucket=Bucket(FULL, beam=job.bucket.beam), prompt=(), again=True)
+            longer = FULL if job.bucket.frames > ROOMY // 2 else ROOMY
+            return replace(job, bucket=Bucket(longer, beam=job.bucket.beam), prompt=(), again=True)
         return None
 
     def _rest(self, job: _Job, decoded: _Decoded) -> _Job | None:

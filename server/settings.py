@@ -225,7 +225,7 @@ class Speech(_Section):
     """Speech before the first partial, in seconds."""
     cadence_s: float = Field(default=1.0, gt=0)
     """New audio between two partials of a channel, in seconds; stretched under load."""
-    lead_s: float = Field(default=8.0, ge=0, le=20)
+    lead_s: float = Field(default=5.0, ge=0, le=20)
     """Most earlier speech of the speaker that a final is decoded behind, in seconds; it costs time and saves errors."""
     longest_s: float = Field(default=15.0, ge=5, le=28)
     """Length at which an utterance is cut at its quietest place, in seconds."""

@@ -25,7 +25,7 @@ class WindowSettings:
     """Audio before the first frame of speech that belongs to the window: onsets are quieter than the threshold."""
     post_roll_s: float = 0.2
     """Audio behind the last frame of speech that belongs to the window."""
-    lead_s: float = 8.0
+    lead_s: float = 5.0
     """Most earlier speech that is given to a final's window along with its own: a fragment is understood better behind
     what led to it. Its words are not written again."""
     lead_pause_s: float = 1.5
