@@ -39,7 +39,7 @@ FULL: Final = 3000
 """Frames Whisper was trained on: 30 s."""
 
 ROOMY: Final = 1500
-"""Frames that a window of up to half of them is padded to when it is decoded again: as good as 30 s, in half the time."""
+"""Frames that a window of up to half of them is padded to when it is decoded again: good as 30 s, in half the time."""
 
 BUCKETS: Final = (*range(100, 801, 100), 1000, 1200, 1500, 2000, FULL)
 """Lengths in frames that windows are padded to; finer where most windows are."""
