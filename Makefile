@@ -80,7 +80,7 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11
 	pyproject.toml clients/python/pyproject.toml
 
 lock: setup ## Renew the locks from pyproject.toml
-	$(LOCK) --extra models --extra kafka --extra dev --extra files --extra mic --output-file requirements/dev.lock
+	$(LOCK) --extra models --extra kafka --extra keda --extra plots --extra dev --extra files --extra mic --output-file requirements/dev.lock
 	$(LOCK) --constraints requirements/dev.lock --output-file requirements/run.lock
 	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
