@@ -23,9 +23,12 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from server import api_routes, bridge_routes, events, native, tcp, twilio
+from server import events, native, tcp
 from server.admission import Admission, CountingAdmission
+from server.apis import routes as api_routes
 from server.auth import Keyring
+from server.bridges import routes as bridge_routes
+from server.bridges import twilio
 from server.connection import Connection, Services, Socket
 from server.delivery import Delivery
 from server.dialect import Dialect, Ill, Upgrade

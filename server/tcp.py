@@ -14,12 +14,12 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 from websockets.exceptions import ConnectionClosedError
 
-from server.audiosocket import HEADER_BYTES, AudioSocketDialect
+from server.apis.wyoming import WyomingDialect, read_event
+from server.bridges.audiosocket import HEADER_BYTES, AudioSocketDialect
 from server.connection import Socket
 from server.dialect import Dialect, Upgrade
 from server.errors import BadSetting
 from server.settings import AudioSocket, Wyoming
-from server.wyoming import WyomingDialect, read_event
 
 log: FilteringBoundLogger = structlog.get_logger()
 

@@ -8,7 +8,7 @@ import hmac
 import json
 from typing import Final
 
-from server.audiohook import NOBODY
+from server.bridges.audiohook import NOBODY
 from tests.support.bridges import Frame
 
 SESSION: Final = "30b0e395-84d3-4570-ac13-9a62d8f514c0"

@@ -1,0 +1,1 @@
+"""Other systems' speech APIs: one module per wire protocol."""

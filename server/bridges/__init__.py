@@ -1,0 +1,1 @@
+"""Telephony bridges: one module per wire protocol."""
