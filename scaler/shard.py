@@ -26,6 +26,7 @@ from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.errors import BadRecord, TrunklineError
 from streaming.log import Entry, Log, Topic
+from streaming.record_codec import decode, encode
 from streaming.records import (
     INTERNAL,
     AudioChunk,
@@ -38,8 +39,6 @@ from streaming.records import (
     OutRecord,
     Partial,
     Record,
-    decode,
-    encode,
 )
 from streaming.session import Decoded, DecodeFailed, Event, Paced, Session, SpeechScored, State
 

@@ -17,6 +17,7 @@ from server.directory import Directory
 from server.metrics import Metrics
 from streaming.errors import BadRecord
 from streaming.log import Entry, Log, Topic
+from streaming.record_codec import decode
 from streaming.records import (
     CallClosed,
     Dtmf,
@@ -30,7 +31,6 @@ from streaming.records import (
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
-    decode,
 )
 from streaming.reducer import Reducer
 

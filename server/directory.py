@@ -10,7 +10,8 @@ from typing import Final
 
 from streaming.call import CallSpec
 from streaming.log import Log, Topic
-from streaming.records import CallPlaced, CallRecord, CallRemoved, decode, encode
+from streaming.record_codec import decode, encode
+from streaming.records import CallPlaced, CallRecord, CallRemoved
 
 ENDED_KEPT: Final = 10_000
 """Calls that are over whose place stays known, for who wants to read what they said."""

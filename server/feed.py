@@ -12,6 +12,7 @@ from server.limits import TokenBucket
 from server.settings import Limits
 from streaming.call import CallSpec
 from streaming.log import Log, Topic
+from streaming.record_codec import encode
 from streaming.records import (
     ALL_CHANNELS,
     UNTIMED,
@@ -21,7 +22,6 @@ from streaming.records import (
     CallOpened,
     DtmfReceived,
     FinalizeRequested,
-    encode,
 )
 
 LOG_BACKLOG: Final = 256

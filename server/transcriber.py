@@ -19,7 +19,8 @@ from server.errors import Refusal
 from server.native import CLOSE_CODES, default_labels
 from server.recordings import Recording
 from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec, Encoding
-from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Progress, decode, encode
+from streaming.record_codec import decode, encode
+from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Progress
 
 AHEAD_S: Constant = 20.0
 """Audio given to the log beyond what is final, in seconds: the longest utterance, and some."""

@@ -1,23 +1,13 @@
-"""What lies in the log, and how it is written.
-
-A value is one kind byte, then a body: audio chunks are packed (they are most of the traffic), all else is JSON.
-Readers refuse kinds they do not know, so a kind is never reused for another meaning.
-"""
+"""What lies in the log; ``streaming.record_codec`` says how it is written."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import struct
-import types
 import typing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.call import CallSpec
 from streaming.decoding import Word
-from streaming.errors import BadRecord
 
 ALL_CHANNELS: typing.Final = 255
 """Channel number of a payload whose samples are interleaved."""
@@ -390,128 +380,3 @@ OutRecord = (
 CallRecord = CallPlaced | CallRemoved
 ControlRecord = Claim | Heartbeat | Lease | Snapshot
 Record = AudioRecord | OutRecord | Partial | CallRecord | ControlRecord
-
-_KINDS: typing.Final[dict[int, type[Any]]] = {
-    1: CallOpened,
-    2: AudioChunk,
-    3: FinalizeRequested,
-    4: CallEnded,
-    5: DtmfReceived,
-    16: Fence,
-    17: Final,
-    18: Progress,
-    19: SpeechStarted,
-    20: SpeechEnded,
-    21: UtteranceEnded,
-    22: Finalized,
-    23: QualityChanged,
-    24: CallClosed,
-    25: Dtmf,
-    32: Partial,
-    48: CallPlaced,
-    49: CallRemoved,
-    64: Claim,
-    65: Heartbeat,
-    66: Lease,
-    67: Snapshot,
-}
-_KIND_OF: typing.Final = {cls: kind for kind, cls in _KINDS.items()}
-T = typing.TypeVar("T")
-
-_PARTS: typing.Final = (Word, CallSpec, AudioFormat, SideProgress, ClockState, CallState)
-_CHUNK: typing.Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
-
-
-def encode(record: Record) -> bytes:
-    """Write a record as the value of a log entry."""
-    if isinstance(record, AudioChunk):
-        call = record.call.encode()
-        head = _CHUNK.pack(_KIND_OF[AudioChunk], record.channel, len(call), record.sequence, record.position)
-        return head + call + record.payload
-    body = json.dumps(dataclasses.asdict(record), separators=(",", ":"), ensure_ascii=False)
-    return bytes([_KIND_OF[type(record)]]) + body.encode()
-
-
-def decode(value: bytes) -> Record:
-    """Read a record back.
-
-    Raises:
-        BadRecord: If the kind is unknown or the body does not fit it.
-    """
-    kind = value[0] if value else 0
-    cls = _KINDS.get(kind)
-    if cls is None:
-        raise BadRecord(f"record kind {kind} is not known to this version")
-    try:
-        if cls is AudioChunk:
-            _, channel, length, sequence, position = _CHUNK.unpack_from(value)
-            at = _CHUNK.size + length
-            if at > len(value):
-                raise BadRecord("an AudioChunk record cannot be read: it ends within the call's id")
-            return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
-        return typing.cast("Record", _restore(cls, json.loads(value[1:])))
-    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as problem:
-        raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
-
-
-def _types(hint: Any) -> frozenset[type]:
-    if hint is float:
-        return frozenset({float, int})
-    if isinstance(hint, types.UnionType):
-        return frozenset[type]().union(*(_types(option) for option in typing.get_args(hint)))
-    return frozenset({typing.get_origin(hint) or hint})
-
-
-_FIELDS: typing.Final[dict[type[Any], dict[str, frozenset[type]]]] = {
-    cls: {name: _types(hint) for name, hint in typing.get_type_hints(cls).items()}
-    for cls in (*_KINDS.values(), *_PARTS)
-}
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError
-    return typing.cast("dict[str, Any]", value)
-
-
-def _made(cls: type[T], fields: Any) -> T:
-    """Fill a dataclass; a field of another type than it says would fail far from here, in a session."""
-    for name, value in _object(fields).items():
-        if type(value) not in _FIELDS[cls][name]:
-            raise TypeError(name)
-    return cls(**fields)
-
-
-def _restore(cls: type[Any], body: Any) -> Any:
-    fields = _object(body)
-    if "words" in fields:
-        fields["words"] = tuple(_made(Word, word) for word in fields["words"])
-    if "labels" in fields:
-        fields["labels"] = tuple(fields["labels"])
-    if "reason" in fields and cls is Final:
-        fields["reason"] = EndReason(fields["reason"])
-    if cls is CallOpened:
-        fields["spec"] = _restore_spec(fields["spec"])
-    if cls is Heartbeat:
-        fields["slots"] = tuple(fields["slots"])
-    if cls is Snapshot:
-        fields["progress"] = tuple(_made(SideProgress, side) for side in fields["progress"])
-        fields["closed"] = tuple(fields["closed"])
-        fields["calls"] = tuple(_restore_call(call) for call in fields["calls"])
-    return _made(cls, fields)
-
-
-def _restore_call(body: Any) -> CallState:
-    fields = _object(body)
-    fields["spec"] = _restore_spec(fields["spec"])
-    fields["clocks"] = tuple(_made(ClockState, clock) for clock in fields["clocks"])
-    return _made(CallState, fields)
-
-
-def _restore_spec(body: Any) -> CallSpec:
-    fields = _object(body)
-    audio = _object(fields["audio"])
-    fields["audio"] = _made(AudioFormat, audio | {"encoding": Encoding(audio["encoding"])})
-    fields["labels"] = tuple(fields["labels"])
-    fields["hotwords"] = tuple(fields["hotwords"])
-    return _made(CallSpec, fields)

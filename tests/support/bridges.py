@@ -26,7 +26,7 @@ from server.dialect import (
     Upgrade,
     Watch,
 )
-from streaming import records
+from streaming import record_codec, records
 from streaming.call import CallSpec
 from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed
 from tests.support.dialects import final, partial
@@ -165,7 +165,7 @@ class Line:
 
     def _open(self, spec: CallSpec) -> None:
         assert self.spec is None, "a second call was opened"
-        records.decode(records.encode(records.CallOpened(spec)))  # or the log could not hold it
+        record_codec.decode(record_codec.encode(records.CallOpened(spec)))  # or the log could not hold it
         if self._refuse is not None:
             self._apply(self.dialect.deliver(self._refuse, self.now))
             return
@@ -181,7 +181,7 @@ class Line:
         assert audio.payload
         assert len(audio.payload) % (spec.audio.encoding.sample_bytes * wide) == 0
         assert audio.position == UNTIMED or audio.position >= 0
-        records.encode(records.AudioChunk(spec.call, 0, audio.channel, audio.position, audio.payload))
+        record_codec.encode(records.AudioChunk(spec.call, 0, audio.channel, audio.position, audio.payload))
         self.audio.append(audio)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Word
 from streaming.log import Log, Topic
+from streaming.record_codec import decode, encode
 from streaming.records import (
     ALL_CHANNELS,
     UNTIMED,
@@ -28,8 +29,6 @@ from streaming.records import (
     OutRecord,
     Partial,
     SpeechStarted,
-    decode,
-    encode,
 )
 
 MODEL = "made-up"

@@ -17,6 +17,7 @@ from streaming.call import AudioFormat, CallSpec
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
+from streaming.record_codec import decode, encode
 from streaming.records import (
     UNTIMED,
     AudioChunk,
@@ -27,8 +28,6 @@ from streaming.records import (
     OutRecord,
     Partial,
     Record,
-    decode,
-    encode,
 )
 from streaming.records import (
     Final as FinalRecord,

@@ -11,17 +11,8 @@ import scaler.shard
 from scaler.pace import Pace
 from streaming.decoding import Kind
 from streaming.log import Topic
-from streaming.records import (
-    AudioChunk,
-    CallClosed,
-    Fence,
-    Final,
-    FinalizeRequested,
-    Partial,
-    SpeechStarted,
-    decode,
-    encode,
-)
+from streaming.record_codec import decode, encode
+from streaming.records import AudioChunk, CallClosed, Fence, Final, FinalizeRequested, Partial, SpeechStarted
 from streaming.reducer import Reducer
 from tests.support.scene import Scene, Turn
 from tests.support.shards import Workshop, text_of

@@ -10,7 +10,8 @@ from server.directory import ENDED_KEPT, Directory, Place
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
-from streaming.records import CallPlaced, CallRemoved, decode
+from streaming.record_codec import decode
+from streaming.records import CallPlaced, CallRemoved
 
 
 def spec(call: str, tenant: str = "acme") -> CallSpec:

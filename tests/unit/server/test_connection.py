@@ -21,7 +21,8 @@ from server.settings import Limits
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
-from streaming.records import INTERNAL, UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Partial, decode
+from streaming.record_codec import decode
+from streaming.records import INTERNAL, UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Partial
 
 SPEC = CallSpec(call="call-1", tenant="acme", audio=AudioFormat(Encoding.MULAW, 8000), labels=("customer",))
 CLOSED = CallClosed(0, "call-1", "hangup", 1.0, 0.0)

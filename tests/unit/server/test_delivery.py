@@ -14,7 +14,8 @@ from server.directory import Directory
 from server.metrics import Metrics
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
-from streaming.records import CallClosed, CallRemoved, Fence, OutRecord, Partial, Progress, SpeechStarted, encode
+from streaming.record_codec import encode
+from streaming.records import CallClosed, CallRemoved, Fence, OutRecord, Partial, Progress, SpeechStarted
 from tests.support.dialects import final, partial
 
 CLOSED = CallClosed(0, "call-1", "hangup", 3.0, 0.0)

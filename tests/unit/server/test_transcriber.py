@@ -12,7 +12,8 @@ from server.dialect import Close, End, Ill, Open, Trouble
 from server.errors import Refusal
 from server.transcriber import FileDialect, Transcription
 from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec, Encoding
-from streaming.records import Progress, encode
+from streaming.record_codec import encode
+from streaming.records import Progress
 from tests.support.bridges import Line
 from tests.support.dialects import final
 

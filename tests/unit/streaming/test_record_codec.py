@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streaming.call import MAX_CHANNELS, SUPPORTED_RATES, AudioFormat, CallSpec, Encoding
 from streaming.decoding import Word
 from streaming.errors import BadRecord
+from streaming.record_codec import decode, encode
 from streaming.records import (
     ALL_CHANNELS,
     AudioChunk,
@@ -26,8 +27,6 @@ from streaming.records import (
     FinalizeRequested,
     Partial,
     Record,
-    decode,
-    encode,
 )
 
 seconds = st.floats(0, 1e6)
