@@ -14,7 +14,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -199,6 +199,7 @@ def encode(message: Message) -> bytes:
                 "hotwords": window.hotwords,
                 "model": window.model,
                 "beam": window.beam,
+                "draft": window.draft,
                 "alone": alone,
             }
         case Answered():
@@ -238,6 +239,7 @@ def _job(head: dict[str, Any], body: bytes) -> DecodeJob:
         hotwords=tuple(head["hotwords"]),
         model=head["model"],
         beam=head["beam"],
+        draft=tuple(head["draft"]),
     )
     return DecodeJob(head["job"], head["call"], head["channel"], head["tenant"], window, head["at"], head["deadline"])
 
@@ -253,12 +255,14 @@ def _dump(hypothesis: Hypothesis) -> list[Any]:
         hypothesis.retried,
         hypothesis.queue_s,
         hypothesis.compute_s,
+        hypothesis.tokens,
     ]
 
 
 def _load(dumped: list[Any]) -> Hypothesis:
     words, *rest = dumped
-    return Hypothesis(tuple(Word(*word) for word in words), *rest)
+    heard = Hypothesis(tuple(Word(*word) for word in words), *rest)
+    return replace(heard, tokens=tuple(heard.tokens))
 
 
 def _start(head: dict[str, Any]) -> Start:

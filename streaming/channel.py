@@ -302,7 +302,7 @@ class Channel:
         request = self._next_request()
         self._partial = (request, end)
         utterance.decoded_to = end
-        return [self._decode(request, self._window(utterance.start, end, Kind.PARTIAL), now)]
+        return [self._decode(request, self._window(utterance.start, end, Kind.PARTIAL, self._draft()), now)]
 
     def _begin_ending(
         self, utterance: Utterance, speech_end: int, end: int, now: float
@@ -310,7 +310,8 @@ class Channel:
         end = self._reachable(end)
         utterance.decoded_to = end
         lead = self._lead(utterance.start, end)
-        window = self._window(utterance.start - lead, end, Kind.FINAL)
+        # behind a lead the model writes the lead's words first
+        window = self._window(utterance.start - lead, end, Kind.FINAL, () if lead else self._draft())
         stretch = Stretch(utterance.start, end, speech_end)
         ending = _Ending(stretch, self._next_request(), window, lead_s=lead / SAMPLE_RATE)
         return ending, [self._decode(ending.request, window, now)]
@@ -333,7 +334,11 @@ class Channel:
         """How far towards ``end`` a window can reach."""
         return _whole_frames(min(end, self.ear.ready))
 
-    def _window(self, start: int, end: int, kind: Kind) -> Window:
+    def _draft(self) -> tuple[int, ...]:
+        """What the newest hypothesis offers to the next window of the utterance."""
+        return self._newest.tokens if self._newest is not None else ()
+
+    def _window(self, start: int, end: int, kind: Kind, draft: tuple[int, ...]) -> Window:
         recent = 0 <= start - self._scribe.done_to < _samples(self._settings.context_s)  # a lead needs no telling
         return Window(
             features=self.ear.window(start, end),
@@ -343,6 +348,7 @@ class Channel:
             hotwords=self._spec.hotwords,
             model=self._spec.model,
             beam=self._settings.final_beam if kind is Kind.FINAL and self.thorough else 1,
+            draft=draft,
         )
 
     def _decode(self, request: int, window: Window, now: float) -> Decode:

@@ -36,6 +36,9 @@ class Window:
     """A model the caller insists on, or None for the rung's."""
     beam: int = 1
     """Hypotheses kept beside each other while decoding; 1 is greedy."""
+    draft: tuple[int, ...] = ()
+    """Tokens of an earlier hypothesis of the same speech, from the same first frame: an engine may check them at once
+    instead of writing them one by one. A wrong draft costs time, never words."""
 
     @property
     def seconds(self) -> float:
@@ -95,6 +98,9 @@ class Hypothesis:
     """Seconds the job waited on the device."""
     compute_s: float = 0.0
     """Seconds its batch took."""
+    tokens: tuple[int, ...] = ()
+    """What the model wrote, in its own vocabulary: the draft for a longer window of the same speech. Empty from an
+    engine that makes no use of drafts."""
 
     @property
     def text(self) -> str:

@@ -38,7 +38,16 @@ SPEC = DeviceSpec(
     name="gpu-0", models=("turbo", "tiny"), options={"threads": 2}, profile=(("turbo", "300+0", 0.02, 0.001),)
 )
 HEARD = Hypothesis(
-    (Word("héllo", 0.1, 0.5, 0.9), Word("there.", 0.5, 0.8, 0.7)), "en", 1.0, 0.01, "tiny", True, False, 0.2, 0.3
+    (Word("héllo", 0.1, 0.5, 0.9), Word("there.", 0.5, 0.8, 0.7)),
+    "en",
+    1.0,
+    0.01,
+    "tiny",
+    True,
+    False,
+    0.2,
+    0.3,
+    (7, 8),
 )
 PLAIN: tuple[Message, ...] = (
     Start(SPEC, Rung("tiny", "turbo")),
@@ -57,7 +66,7 @@ PLAIN: tuple[Message, ...] = (
 
 def submit(frames: int = 300) -> Submit:
     features = np.random.default_rng(1).normal(size=(80, frames)).astype(np.float32)
-    window = Window(features, Kind.FINAL, None, "before", ("Trunkline", "naïve"), "tiny")
+    window = Window(features, Kind.FINAL, None, "before", ("Trunkline", "naïve"), "tiny", 5, (7, 8))
     return Submit(DecodeJob(1, "call", 1, "tenant", window, 1.25, 2.5), alone=True)
 
 

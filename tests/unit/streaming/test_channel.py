@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,12 @@ class Side:
         self._scored = 0
 
     def hear_all(self) -> None:
-        self.took(self.channel.hear(decode(self.scene.payload, Encoding.L16), UNTIMED, now=1.0))
+        self.hear(0.0, self.scene.seconds)
+
+    def hear(self, start_s: float, end_s: float) -> None:
+        """Hear a part of the scene; parts come in order."""
+        samples = decode(self.scene.payload, Encoding.L16)[round(8_000 * start_s) : round(8_000 * end_s)]
+        self.took(self.channel.hear(samples, UNTIMED, now=1.0))
 
     def took(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -210,3 +216,38 @@ def test_in_a_hurry_a_final_is_decoded_greedily_and_alone() -> None:
     assert side.of_kind(Kind.FINAL).window.beam == 1
     assert careful.of_kind(Kind.FINAL).window.beam > 1
     assert side.of_kind(Kind.FINAL).window.seconds < careful.of_kind(Kind.FINAL).window.seconds
+
+
+def test_what_was_heard_last_is_the_draft_of_the_next_window_of_the_utterance_only() -> None:
+    """An engine may check what it wrote before instead of writing it again, but only where the same speech leads."""
+    side = Side(Scene([Turn(0.5, 3), Turn(3.5, 2)], seconds=6.0))
+    side.channel.thorough = False  # no lead in front of the second final
+
+    side.hear(0.0, 1.5)
+    first = side.of_kind(Kind.PARTIAL)
+    side.took(side.channel.answer(first.request, replace(NOTHING, tokens=(1, 2)), now=1.5))
+    side.hear(1.5, 3.0)
+    final = side.of_kind(Kind.FINAL)
+    side.took(side.channel.answer(final.request, replace(side.scene.hear(final.window), tokens=(1, 2, 3)), now=3.0))
+    side.hear(3.0, 6.0)
+
+    assert first.window.draft == ()
+    assert final.window.draft == (1, 2)
+    assert [asked.window.draft for asked in side.asked if asked.request > final.request] == [()]
+
+
+def test_a_window_behind_a_lead_has_no_draft() -> None:
+    """The model would write the words of the lead first."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.5, 3)], seconds=6.0))
+
+    side.hear(0.0, 2.4)
+    first = side.of_kind(Kind.FINAL)
+    side.took(side.channel.answer(first.request, side.scene.hear(first.window), now=2.4))
+    side.hear(2.4, 3.5)
+    partial = side.of_kind(Kind.PARTIAL)
+    side.took(side.channel.answer(partial.request, replace(NOTHING, tokens=(1, 2)), now=3.5))
+    side.hear(3.5, 6.0)
+    final = side.of_kind(Kind.FINAL)
+
+    assert final.window.seconds > partial.window.seconds + 1.0
+    assert final.window.draft == ()
