@@ -33,6 +33,7 @@ from streaming.records import (
     CallClosed,
     CallEnded,
     CallOpened,
+    CallStarted,
     DtmfReceived,
     Fence,
     FinalizeRequested,
@@ -208,6 +209,7 @@ class Shard:
             self._put(slot, CallClosed(self._epoch, spec.call, INTERNAL, 0.0, 0.0))
             return
         self._calls[spec.call] = _Call(session, slot, self._clock())
+        self._put(slot, CallStarted(self._epoch, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at))
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
         pace = self._keeper.pace

@@ -20,6 +20,7 @@ from streaming.log import Entry, Log, Topic
 from streaming.record_codec import decode
 from streaming.records import (
     CallClosed,
+    CallStarted,
     Dtmf,
     Fence,
     Final,
@@ -37,7 +38,8 @@ from streaming.reducer import Reducer
 log: FilteringBoundLogger = structlog.get_logger()
 
 Told = (
-    Final
+    CallStarted
+    | Final
     | Progress
     | SpeechStarted
     | SpeechEnded
@@ -155,7 +157,15 @@ class Delivery:
             case CallClosed():
                 if self._accepted(reducer, record):
                     self._end(reducer, record)
-            case SpeechStarted() | SpeechEnded() | UtteranceEnded() | Finalized() | Dtmf() | QualityChanged():
+            case (
+                CallStarted()
+                | SpeechStarted()
+                | SpeechEnded()
+                | UtteranceEnded()
+                | Finalized()
+                | Dtmf()
+                | QualityChanged()
+            ):
                 if self._accepted(reducer, record):
                     self._tell(record)
             case _:  # audio and placements have topics of their own

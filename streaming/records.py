@@ -102,6 +102,21 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class CallStarted:
+    """First record of a call's output, so that the output alone says whose it is; an owner may say it again."""
+
+    epoch: int
+    call: str
+    tenant: str
+    labels: tuple[str, ...]
+    """One name per side."""
+    protocol: str
+    """The wire protocol it came by."""
+    opened_at: float
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """Text that never changes. Positions are samples at 16 kHz of the channel's media clock."""
 
@@ -367,6 +382,7 @@ STANDING: typing.Final = -1
 AudioRecord = CallOpened | AudioChunk | FinalizeRequested | DtmfReceived | CallEnded
 OutRecord = (
     Fence
+    | CallStarted
     | Final
     | Progress
     | SpeechStarted
