@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PORT ?= 8080
 
 # What is pure has no excuse for a line or a branch without a test.
-PURE := 'streaming/*,gpu/batcher.py,scaler/policy.py'
+PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean

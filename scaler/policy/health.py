@@ -1,0 +1,165 @@
+"""Which devices are fit to work: the bad one is taken out by itself, and comes back only when it has shown that it can.
+
+| sign | what is done |
+|---|---|
+| said nothing for a second | held: no new work, and what it had goes elsewhere; taken back after two seconds of signs |
+| out of memory, 3 times in 5 min | drained and started again (each time the batch has been halved already) |
+| a batch stuck, or its process died, 4 times in 10 min | rested for 5 min: each start costs its calls seconds |
+| its driver or its card failed | condemned: nothing short of another machine, or a person, helps |
+| slower than its profile for 30 s | counted at its true speed, so that calls move away |
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["Act", "DeviceSigns", "HealthPolicy", "Verdict"]
+
+SILENT_S: Final = 1.0
+"""Seconds without a report after which a device is held; it reports four times a second."""
+
+STEADY_S: Final = 2.0
+"""Seconds of reports without such a gap after which it is taken back."""
+
+MEMORY_FAULTS: Final = (3, 300.0)
+"""Batches that did not fit, and the seconds within which so many mean that halving does not help."""
+
+DEATHS: Final = (4, 600.0)
+"""Ends of its process, and the seconds within which so many mean that starting it again does not help."""
+
+REST_S: Final = 300.0
+"""Seconds a device rests that dies again and again."""
+
+MEMORY: Final = frozenset({"out_of_memory"})
+DEADLY: Final = frozenset({"stuck", "crash", "silent"})
+LOST: Final = frozenset({"card", "driver"})
+"""Kinds of faults, as devices name them."""
+
+
+class Act(StrEnum):
+    """What is to be done with a device."""
+
+    HOLD = "hold"
+    """Give it no work, and what it has to others; it may come back at any moment."""
+    RESUME = "resume"
+    """Give it work again."""
+    RESTART = "restart"
+    """Let it finish what it has, then start its process again."""
+    REST = "rest"
+    """End its process and leave it down for ``REST_S``."""
+    CONDEMN = "condemn"
+    """End its process and never start it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSigns:
+    """What is known about a device."""
+
+    name: str
+    ready: bool
+    """Whether its process is up and warm."""
+    silent_s: float = 0.0
+    """Seconds since its last report."""
+    faults: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Since it was first started, by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done with one device."""
+
+    device: str
+    act: Act
+    reason: str
+    """In words, for people."""
+
+
+@dataclass(slots=True)
+class _File:
+    """What is remembered of a device."""
+
+    counted: Counter[str] = field(default_factory=Counter[str])
+    memory: deque[float] = field(default_factory=deque[float])
+    deaths: deque[float] = field(default_factory=deque[float])
+    held: bool = False
+    steady_since: float | None = None
+    rests_until: float = -math.inf
+    condemned: bool = False
+
+
+class HealthPolicy:
+    """Judges the devices of one shard."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _File] = {}
+
+    def fit(self, device: str, now: float) -> bool:
+        """Tell whether a device may be given work, as far as its health goes."""
+        file = self._files.get(device)
+        return file is None or not (file.held or file.condemned or now < file.rests_until)
+
+    def tick(self, devices: Sequence[DeviceSigns], now: float) -> list[Verdict]:
+        """Return what changes for devices now."""
+        verdicts: list[Verdict] = []
+        for signs in devices:
+            file = self._files.setdefault(signs.name, _File())
+            self._count(file, signs, now)
+            verdict = self._judge(file, signs, now)
+            if verdict is not None:
+                verdicts.append(Verdict(signs.name, *verdict))
+        return verdicts
+
+    def _count(self, file: _File, signs: DeviceSigns, now: float) -> None:
+        fresh = Counter(signs.faults) - file.counted
+        file.counted = Counter(signs.faults)
+        file.memory.extend([now] * sum(fresh[kind] for kind in MEMORY))
+        file.deaths.extend([now] * sum(fresh[kind] for kind in DEADLY))
+        for times, (_, within_s) in ((file.memory, MEMORY_FAULTS), (file.deaths, DEATHS)):
+            while times and now - times[0] > within_s:
+                times.popleft()
+
+    def _judge(self, file: _File, signs: DeviceSigns, now: float) -> tuple[Act, str] | None:
+        if file.condemned or now < file.rests_until:
+            return None
+        lost = next((kind for kind in LOST if file.counted[kind]), None)
+        if lost is not None:
+            file.condemned = True
+            return Act.CONDEMN, f"its {lost} failed"
+        if len(file.deaths) >= DEATHS[0]:
+            file.rests_until = now + REST_S
+            count = len(file.deaths)
+            file.deaths.clear()
+            return Act.REST, f"its process ended {count} times within {DEATHS[1] / 60:g} min"
+        if len(file.memory) >= MEMORY_FAULTS[0]:
+            count = len(file.memory)
+            file.memory.clear()
+            return (
+                Act.RESTART,
+                f"batches did not fit into its memory {count} times within {MEMORY_FAULTS[1] / 60:g} min",
+            )
+        return self._listen(file, signs, now)
+
+    def _listen(self, file: _File, signs: DeviceSigns, now: float) -> tuple[Act, str] | None:
+        """Hold a device that says nothing, and take it back when it speaks steadily."""
+        if not signs.ready:  # whoever keeps its process knows better
+            file.held, file.steady_since = False, None
+            return None
+        if signs.silent_s > SILENT_S:
+            file.steady_since = None
+            if file.held:
+                return None
+            file.held = True
+            return Act.HOLD, f"it has said nothing for {signs.silent_s:.1f} s"
+        if not file.held:
+            return None
+        if file.steady_since is None:
+            file.steady_since = now
+        if now - file.steady_since < STEADY_S:
+            return None
+        file.held, file.steady_since = False, None
+        return Act.RESUME, f"it has reported for {STEADY_S:g} s without a gap"

@@ -1,0 +1,128 @@
+"""Calls come in while there is room for them, and not past it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaler.policy.admission import (
+    FEW_CALLS,
+    FRESH_S,
+    FULL,
+    LONGEST_RETRY_S,
+    RETRY_S,
+    AdmissionPolicy,
+    Placed,
+    Refused,
+    room,
+)
+from scaler.policy.load import ShardLoad
+from tests.support.dice import thrown
+
+
+def shard(name: str = "a", left: int = 10, *, used: float = 0.5, draining: bool = False, at: float = 0.0) -> ShardLoad:
+    return ShardLoad(
+        name=name, calls=5, room=left, rung=0, utilisation=(used,), wait_s=0.0, draining=draining, seen_at=at
+    )
+
+
+def test_a_call_goes_where_there_is_room() -> None:
+    policy = AdmissionPolicy(thrown(1))
+
+    assert policy.decide([shard("full", 0), shard("closing", draining=True), shard("free")], 0.0) == Placed("free")
+
+
+def test_calls_placed_since_the_shard_spoke_count() -> None:
+    """It will see them a heartbeat later; until then only the gateway knows."""
+    policy = AdmissionPolicy(thrown(1))
+    decisions = [policy.decide([shard(left=2)], 0.1) for _ in range(3)]
+
+    assert decisions[:2] == [Placed("a")] * 2
+    assert isinstance(decisions[2], Refused)
+    assert policy.decide([shard(left=1, at=0.2)], 0.3) == Placed("a")  # it has spoken again
+
+
+def test_the_emptier_shards_get_more_but_not_all() -> None:
+    """Two at random and the better of them: gateways that all choose the emptiest would fill it at once."""
+    policy = AdmissionPolicy(thrown(1))
+    shards = [shard("idle", 1000, used=0.1), shard("half", 1000, used=0.5), shard("busy", 1000, used=0.7)]
+
+    placed = Counter(str(policy.decide(shards, 0.0)) for _ in range(300))
+
+    assert [who for who, _ in placed.most_common()] == [str(Placed(name)) for name in ("idle", "half", "busy")]
+
+
+def test_a_full_house_says_when_to_try_again() -> None:
+    policy = AdmissionPolicy(thrown(1))
+
+    refused = policy.decide([shard(left=0)], 0.0)
+
+    assert isinstance(refused, Refused)
+    assert refused.reason == "all shards are full"
+    assert 0.8 * RETRY_S <= refused.retry_after_s <= 1.2 * RETRY_S
+
+
+@pytest.mark.parametrize(("eta_s", "hint_s"), [(12.0, 12.0), (0.0, 1.0), (400.0, LONGEST_RETRY_S)])
+def test_with_another_shard_on_its_way_the_hint_is_when_it_is_there(eta_s: float, hint_s: float) -> None:
+    refused = AdmissionPolicy(thrown(1)).decide([shard(left=0)], 0.0, next_shard_s=eta_s)
+
+    assert isinstance(refused, Refused)
+    assert 0.8 * hint_s <= refused.retry_after_s <= 1.2 * hint_s
+
+
+def test_what_a_shard_said_long_ago_is_not_believed() -> None:
+    policy = AdmissionPolicy(thrown(1))
+
+    refused = policy.decide([shard(at=0.0)], FRESH_S + 1)
+
+    assert isinstance(refused, Refused)
+    assert refused.reason == "no shard has been heard of lately"
+
+
+def test_an_empty_shard_takes_only_some_calls_before_it_has_seen_any() -> None:
+    """What was expected of a call may be wrong by much."""
+    assert room(0.0, settled=0, young=0, expected=0.01) == 23
+    assert room(0.0, settled=0, young=20, expected=0.01) == 3
+    assert room(0.0, settled=0, young=0, expected=0.5) == 1
+    assert room(0.0, settled=0, young=0, expected=0.1) == FEW_CALLS
+
+
+def test_what_calls_turned_out_to_need_counts_more_than_what_was_expected() -> None:
+    assert room(0.1, settled=50, young=0, expected=0.05) > room(0.8, settled=50, young=0, expected=0.001)
+    assert room(0.95, settled=10, young=0, expected=0.01) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    needs=st.floats(0.002, 0.2),
+    expected=st.floats(0.002, 0.2),
+    lag=st.integers(0, 15),
+    per_second=st.integers(1, 50),
+    seed=st.integers(0, 1 << 32),
+)
+def test_calls_are_never_taken_past_what_the_shard_can_do(
+    needs: float, expected: float, lag: int, per_second: int, seed: int
+) -> None:
+    """However many come at once, however late their load shows, and if each needs up to twice what was expected."""
+    expected = max(expected, needs / 2)
+    policy = AdmissionPolicy(thrown(seed))
+    joined: list[float] = []
+    for now in range(240):
+        seen = sum(1 for at in joined if now - at >= lag) * needs
+        young = sum(1 for at in joined if now - at < 20)
+        said = ShardLoad(
+            name="a",
+            calls=len(joined),
+            room=room(seen, len(joined) - young, young, expected),
+            rung=0,
+            utilisation=(seen,),
+            wait_s=0.0,
+            seen_at=now,
+        )
+        joined += [now for _ in range(per_second) if isinstance(policy.decide([said], now), Placed)]
+
+    assert len(joined) * needs <= max(1.0, needs)
+    assert len(joined) >= int(FULL / max(needs, expected)) - 2 or len(joined) >= FEW_CALLS
