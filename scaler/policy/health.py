@@ -140,7 +140,7 @@ class HealthPolicy:
             file.memory.clear()
             return (
                 Act.RESTART,
-                f"batches did not fit into its memory {count} times within {MEMORY_FAULTS[1] / 60:g} min",
+                f"its memory was too small {count} times within {MEMORY_FAULTS[1] / 60:g} min",
             )
         return self._listen(file, signs, now)
 
