@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CostModel", "Lane", "Line"]
+__all__ = ["Cost", "CostModel", "Lane", "Line"]
 
 Lane = tuple[str, Hashable]
 """A model's name, and what that model's engine wants kept apart."""
@@ -46,6 +46,26 @@ class Line:
     def scaled(self, factor: float) -> Line:
         """The same shape, slower or faster."""
         return Line(self.fixed_s * factor, self.each_s * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What batches of one model and bucket were measured to take."""
+
+    model: str
+    bucket: str
+    """``str`` of the engine's bucket: frames, prompt tokens, beam."""
+    fixed_s: float
+    """Seconds of any batch."""
+    each_s: float
+    """Seconds more per window."""
+    margin_s: float = 0.0
+    """Seconds by which 95 % of the batches did not exceed the line."""
+
+    @property
+    def line(self) -> Line:
+        """Without the margin."""
+        return Line(self.fixed_s, self.each_s)
 
 
 GUESS: Final = Line(0.06, 0.02)
@@ -87,11 +107,11 @@ class CostModel:
     """Predicts how long batches take.
 
     Args:
-        profile: Lines measured earlier, by model and ``str`` of the bucket; drift is judged against them.
+        profile: Measured earlier; drift is judged against it.
     """
 
-    def __init__(self, profile: Mapping[tuple[str, str], Line] | None = None) -> None:
-        self._profile = dict(profile or {})
+    def __init__(self, profile: Iterable[Cost] = ()) -> None:
+        self._profile = {(cost.model, cost.bucket): cost for cost in profile}
         self._fits: dict[Lane, _Fit] = {}
         self._off: tuple[float, float] | None = None  # when the predictions that are wrong began, and the last one
 
@@ -105,9 +125,12 @@ class CostModel:
         return self.line(bucket).at(size)
 
     def margin(self, bucket: Lane) -> float:
-        """Seconds by which 95 % of the last batches did not exceed the prediction; 0 before there are any."""
+        """Seconds by which 95 % of the last batches, or of those measured earlier, did not exceed the prediction."""
         fit = self._fits.get(bucket)
-        return fit.margin_s if fit else 0.0
+        if fit:
+            return fit.margin_s
+        known = self._known(bucket)
+        return known.margin_s if known else 0.0
 
     def largest_within(self, bucket: Lane, seconds: float) -> int | None:
         """The largest batch expected to be done in time.
@@ -141,8 +164,8 @@ class CostModel:
             seconds: It took.
             now: Monotonic seconds.
         """
-        known = self._profile.get((bucket[0], str(bucket[1])))
-        expected_s = (known or self.line(bucket)).at(size)
+        known = self._known(bucket)
+        expected_s = (known.line if known else self.line(bucket)).at(size)
         if abs(seconds - expected_s) <= DRIFT_SHARE * expected_s:
             self._off = None
         else:
@@ -154,9 +177,12 @@ class CostModel:
         """Whether no prediction has been right for ``DRIFT_S`` seconds: the device is not what it was."""
         return self._off is not None and self._off[1] - self._off[0] >= DRIFT_S
 
+    def _known(self, bucket: Lane) -> Cost | None:
+        return self._profile.get((bucket[0], str(bucket[1])))
+
     def _start(self, bucket: Lane) -> Line:
-        known = self._profile.get((bucket[0], str(bucket[1])))
+        known = self._known(bucket)
         if known:
-            return known
+            return known.line
         same_model = [fit.line for (model, _), fit in self._fits.items() if model == bucket[0]]
         return max(same_model, key=lambda line: line.at(1), default=GUESS)

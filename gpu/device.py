@@ -28,7 +28,7 @@ from gpu.cost import CostModel, Lane
 from gpu.engine import Engine
 from gpu.engines import build
 from gpu.errors import EngineError, OutOfMemory
-from gpu.spec import DeviceSpec, Rung
+from gpu.spec import DeviceSpec
 from gpu.wire import (
     Answered,
     Began,
@@ -47,6 +47,7 @@ from gpu.wire import (
     Undone,
 )
 from streaming.decoding import DecodeJob, Hypothesis, Kind, Window
+from streaming.ladder import Rung
 
 __all__ = ["Dispatcher", "main"]
 
@@ -91,7 +92,7 @@ class Dispatcher:
         self._send = send
         self._die = die
         self._clock = clock
-        self._costs = CostModel(spec.lines)
+        self._costs = CostModel(spec.profile)
         self._batcher = Batcher(self._bucket, self._costs, streams=spec.streams, max_batch=spec.max_batch)
         self._threads = ThreadPoolExecutor(spec.streams, thread_name_prefix="stream")
         self._loop = asyncio.get_running_loop()

@@ -5,6 +5,8 @@ EngineError            the engine could not answer; says whether asking again, h
 ├── ModelNotFound      no folder of that name anywhere; the message says where it was looked for and what to do
 └── ModelDamaged       a model's files are missing, cut short or not what was published; the message names the file
 
+BadProfile             a file of measured costs is missing or holds something else
+
 NotDecoded             a job left the devices without a hypothesis; says why
 ├── Superseded         a partial is not worth decoding any more: something newer of its channel came, or it waited long
 ├── JobCancelled       whoever asked no longer wants it
@@ -41,6 +43,10 @@ class ModelNotFound(EngineError):
 
 class ModelDamaged(EngineError):
     """A model was found, but its files cannot be used."""
+
+
+class BadProfile(Exception):
+    """A file of measured costs cannot be used."""
 
 
 class NotDecoded(Exception):

@@ -20,7 +20,7 @@ import structlog
 from gpu.batcher import Load, Why
 from gpu.child import Child
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
-from gpu.spec import DeviceSpec, Rung
+from gpu.spec import DeviceSpec
 from gpu.status import DeviceState, DeviceStatus, PoolObserver, PoolStatus, Unobserved
 from gpu.wire import (
     Answered,
@@ -39,6 +39,7 @@ from gpu.wire import (
     Undone,
 )
 from streaming.decoding import DecodeJob, Hypothesis, Kind
+from streaming.ladder import Rung
 
 __all__ = ["DevicePool"]
 
@@ -414,7 +415,7 @@ class DevicePool:
 
     def _check(self, rung: Rung) -> None:
         for device in self._devices:
-            for model in (rung.partial_model, rung.final_model):
+            for model in rung.models:
                 if model not in device.spec.models:
                     held = ", ".join(device.spec.models)
                     raise ValueError(f"device {device.spec.name} does not hold the model {model}; it holds {held}")

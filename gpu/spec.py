@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpu.cost import Line
+from gpu.cost import Cost
 
-__all__ = ["DeviceSpec", "Rung"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """The models in force for windows that do not name one; the two tiers may be the same model."""
-
-    partial_model: str
-    final_model: str
+__all__ = ["DeviceSpec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +32,5 @@ class DeviceSpec:
     """Least seconds a batch is given before it counts as stuck; five times its prediction where that is more."""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
     """What else the engine's constructor takes."""
-    profile: tuple[tuple[str, str, float, float], ...] = ()
-    """Costs measured earlier: model, bucket, fixed seconds, seconds per window."""
-
-    @property
-    def lines(self) -> dict[tuple[str, str], Line]:
-        """The profile as the cost model takes it."""
-        return {(model, bucket): Line(fixed_s, each_s) for model, bucket, fixed_s, each_s in self.profile}
+    profile: tuple[Cost, ...] = ()
+    """Costs measured earlier."""

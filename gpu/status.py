@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from gpu.batcher import Load, Why
-from gpu.spec import Rung
 from gpu.wire import FaultKind
 from streaming.decoding import Hypothesis
+from streaming.ladder import Rung
 
 __all__ = ["DeviceState", "DeviceStatus", "PoolObserver", "PoolStatus", "Unobserved"]
 

@@ -21,8 +21,10 @@ from typing import Any, Final, cast
 import numpy as np
 
 from gpu.batcher import Load, Why
-from gpu.spec import DeviceSpec, Rung
+from gpu.cost import Cost
+from gpu.spec import DeviceSpec
 from streaming.decoding import DecodeJob, Hypothesis, Kind, Window, Word
+from streaming.ladder import Rung
 
 __all__ = [
     "Answered",
@@ -268,7 +270,7 @@ def _load(dumped: list[Any]) -> Hypothesis:
 def _start(head: dict[str, Any]) -> Start:
     spec = head["spec"]
     spec["models"] = tuple(spec["models"])
-    spec["profile"] = tuple(tuple(line) for line in spec["profile"])
+    spec["profile"] = tuple(Cost(**cost) for cost in spec["profile"])
     return Start(DeviceSpec(**spec), Rung(**head["rung"]))
 
 

@@ -19,12 +19,13 @@ from typing import Any, Final, Protocol
 import structlog
 
 from scaler.ears import Ear, Ears, SpeechDetector
-from scaler.pace import Pace, PaceKeeper
+from scaler.pace import PaceKeeper
 from streaming.call import CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.errors import BadRecord, TrunklineError
+from streaming.ladder import Ladder, Rung
 from streaming.log import Entry, Log, Topic
 from streaming.record_codec import decode, encode
 from streaming.records import (
@@ -41,7 +42,7 @@ from streaming.records import (
     Partial,
     Record,
 )
-from streaming.session import Decoded, DecodeFailed, Event, Paced, Session, SpeechScored, State
+from streaming.session import Decoded, DecodeFailed, Event, Paced, Served, Session, SpeechScored, State
 
 log = structlog.get_logger()
 
@@ -54,6 +55,9 @@ device that fails everything for a moment must not use up all its tries within t
 
 IDLE_S: Final = 3600.0
 """Seconds without a record after which a call is ended."""
+
+LOAD: Final = "load"
+"""Why another model writes, as callers are told."""
 
 SHOWN_FRAMES: Final = 4
 """Innermost places of a fault that are logged."""
@@ -78,6 +82,10 @@ class Decoder(Protocol):
         """Seconds until all that was handed over is done, partials included."""
         ...
 
+    def set_rung(self, rung: Rung) -> None:
+        """Put the models of a rung in force."""
+        ...
+
 
 class Observer(Protocol):
     """Hears what the shard did, for metrics."""
@@ -90,8 +98,8 @@ class Observer(Protocol):
         """A window was not decoded."""
         ...
 
-    def pace_changed(self, pace: Pace) -> None:
-        """Partials come slower or faster from here on."""
+    def rung_changed(self, rung: Rung) -> None:
+        """Another rung of the ladder is in force from here on."""
         ...
 
 
@@ -113,6 +121,7 @@ class Shard:
         detector: Voice activity.
         decoder: The devices.
         settings: Tuning of every channel.
+        ladder: Of quality; the devices hold the models of all rungs.
         observer: Hears what was done.
         idle_s: Seconds without a record after which a call is ended: whoever wrote its audio must be gone.
         epoch: Of this owner.
@@ -127,6 +136,7 @@ class Shard:
         decoder: Decoder,
         *,
         settings: ChannelSettings,
+        ladder: Ladder,
         observer: Observer,
         idle_s: float = IDLE_S,
         epoch: int = 0,
@@ -144,7 +154,7 @@ class Shard:
         self._calls: dict[str, _Call] = {}
         self._ears = Ears(detector, self._judged, self._deaf)
         self._outbox: asyncio.Queue[tuple[Topic, int, str, bytes, Record]] = asyncio.Queue()
-        self._keeper = PaceKeeper(settings.windows.cadence_s)
+        self._keeper = PaceKeeper(ladder)
         self._jobs = 0
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -212,8 +222,7 @@ class Shard:
         self._put(slot, CallStarted(self._epoch, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at))
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
-        pace = self._keeper.pace
-        self._tell(spec.call, Paced(pace.cadence_s, pace.speculate, pace.thorough))
+        self._tell(spec.call, Paced(self._keeper.rung))
 
     def _tell(self, call_id: str, event: Event) -> None:
         call = self._calls.get(call_id)
@@ -306,16 +315,20 @@ class Shard:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(TEND_EVERY_S)
-            self._keep_pace()
+            self._choose_rung()
             self._end_idle_calls()
 
-    def _keep_pace(self) -> None:
-        pace = self._keeper.tick(self._decoder.expected_wait_s(), self._decoder.backlog_s())
-        if pace is None:
+    def _choose_rung(self) -> None:
+        before = self._keeper.rung
+        rung = self._keeper.tick(self._decoder.expected_wait_s(), self._decoder.backlog_s())
+        if rung is None:
             return
-        self._observer.pace_changed(pace)
-        for call_id in list(self._calls):
-            self._tell(call_id, Paced(pace.cadence_s, pace.speculate, pace.thorough))
+        self._decoder.set_rung(rung)
+        self._observer.rung_changed(rung)
+        for call_id, call in list(self._calls.items()):
+            self._tell(call_id, Paced(rung))
+            if rung.final_model != before.final_model and call.session.spec.model is None:
+                self._tell(call_id, Served(rung.final_model, LOAD))
 
     def _end_idle_calls(self) -> None:
         now = self._clock()

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from server.metrics import Metrics
 from streaming.decoding import Hypothesis, Kind
+from streaming.ladder import Rung
 from streaming.records import FINAL_LOST, INTERNAL, CallClosed, Final, QualityChanged, Record
 
 log: FilteringBoundLogger = structlog.get_logger()
-
-
-class Pace(Protocol):
-    """How often partials come."""
-
-    @property
-    def cadence_s(self) -> float:
-        """Seconds of new audio between two partials of a channel."""
-        ...
 
 
 class ShardObserver:
@@ -48,10 +39,10 @@ class ShardObserver:
         if kind is Kind.FINAL:
             log.warning("decode.failed", kind=kind.value, error=type(error).__name__, problem=str(error))
 
-    def pace_changed(self, pace: Pace) -> None:
-        """Show the cadence in force."""
-        self._metrics.cadence.set(pace.cadence_s)
-        log.info("shard.pace", cadence_s=pace.cadence_s)
+    def rung_changed(self, rung: Rung) -> None:
+        """Show what is in force."""
+        self._metrics.cadence.set(rung.cadence_s)
+        log.info("shard.rung", final=rung.final_model, partial=rung.partial_model, cadence_s=rung.cadence_s)
 
 
 class DeviceObserver:

@@ -208,6 +208,37 @@ class Devices(_Section):
     """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
     max_batch: int = Field(default=16, ge=1)
     """Most windows of one batch."""
+    profile: str | None = None
+    """File of costs measured on such a device, written by make bench-device; without it they are learned from the first
+    calls."""
+
+
+class LadderRung(_Section):
+    """One step of quality; what is not set is as in models.* and speech.*."""
+
+    final: str | None = None
+    """Model of finals."""
+    partial: str | None = None
+    """Model of partials."""
+    cadence_s: float | None = Field(default=None, gt=0)
+    """New audio between two partials of a channel, in seconds."""
+    beam: int | None = Field(default=None, ge=1, le=10)
+    """Hypotheses kept beside each other while a final is decoded."""
+    lead_s: float | None = Field(default=None, ge=0, le=20)
+    """Most earlier speech that a final is decoded behind, in seconds."""
+    longest_s: float | None = Field(default=None, ge=5, le=28)
+    """Length at which an utterance is cut, in seconds."""
+    speculate: bool = True
+    """Whether finals are begun at a hesitation, before the utterance is known to be over."""
+
+
+class Ladder(_Section):
+    """What gives under load, and in which order."""
+
+    rungs: tuple[LadderRung, ...] = ()
+    """Steps of quality from the best to the cheapest, such as [{final = "base"}, {final = "tiny", beam = 1}]; devices
+    hold the models of all of them. None means that of models.* and speech.*, then partials that come more and more
+    rarely and finals without beam, lead and guesses and, if partials have a model of their own, finals of it too."""
 
 
 class Speech(_Section):
@@ -262,6 +293,7 @@ class Settings(BaseSettings):
     files: Files = Files()
     models: Models = Models()
     devices: Devices = Devices()
+    ladder: Ladder = Ladder()
     speech: Speech = Speech()
     telnyx: Telnyx = Telnyx()
     plivo: Plivo = Plivo()

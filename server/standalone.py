@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from gpu.errors import EngineError
+from gpu.errors import BadProfile, EngineError
 from gpu.loudness import LoudnessVad
 from gpu.models import ModelStore, mel_bands
 from gpu.pool import DevicePool
-from gpu.spec import DeviceSpec, Rung
+from gpu.profile import read_profile
+from gpu.spec import DeviceSpec
 from gpu.vad import SileroVad
 from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
@@ -22,9 +24,10 @@ from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
-from server.settings import Devices, Settings, Speech
+from server.settings import Devices, LadderRung, Settings, Speech
 from streaming.channel import ChannelSettings
 from streaming.endpoint import EndpointSettings
+from streaming.ladder import Ladder, Rung, stretched
 from streaming.log.memory import MemoryLog
 from streaming.utterance import WindowSettings
 
@@ -67,17 +70,18 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         BadSetting: If a model is missing or damaged, or the address cannot be listened on.
     """
-    rung = Rung(settings.models.partial or settings.models.final, settings.models.final)
+    ladder = quality_ladder(settings)
     scripted = settings.devices.engine == "scripted"
-    mels = SCRIPTED_MELS if scripted else find_models(rung, allow_hub=settings.models.allow_hub)
+    mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
     metrics = Metrics(CollectorRegistry())
     source = MemoryLog(SLOTS)
-    pool = DevicePool(device_specs(settings.devices, rung), rung, observer=DeviceObserver(metrics))
+    pool = DevicePool(device_specs(settings.devices, ladder), ladder[0], observer=DeviceObserver(metrics))
     shard = Shard(
         source,
         LoudnessVad() if scripted else find_detector(),
         pool,
         settings=channel_settings(settings.speech, settings.models.final_beam, mels),
+        ladder=ladder,
         observer=ShardObserver(metrics),
         idle_s=settings.limits.call_idle_s,
     )
@@ -89,8 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ready = fenced.is_set() and pool.status().ready
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
-    names = tuple(dict.fromkeys((rung.final_model, rung.partial_model)))
-    gateway = Gateway(settings, source, models=names, readiness=readiness, metrics=metrics)
+    gateway = Gateway(settings, source, models=ladder.models, readiness=readiness, metrics=metrics)
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
@@ -115,20 +118,56 @@ async def check_start(pool: DevicePool) -> None:
         await asyncio.sleep(START_POLL_S)
 
 
-def find_models(rung: Rung, *, allow_hub: bool) -> int:
+def quality_ladder(settings: Settings) -> Ladder:
+    """Make the ladder: as set, or of the one or two models there are.
+
+    Raises:
+        BadSetting: If two rungs in a row are the same.
+    """
+    best = Rung(
+        partial_model=settings.models.partial or settings.models.final,
+        final_model=settings.models.final,
+        cadence_s=settings.speech.cadence_s,
+        beam=settings.models.final_beam,
+        lead_s=settings.speech.lead_s,
+        longest_s=settings.speech.longest_s,
+    )
+    if not settings.ladder.rungs:
+        return stretched(best)
+    try:
+        return Ladder(tuple(_rung(each, best) for each in settings.ladder.rungs))
+    except ValueError as problem:
+        raise BadSetting(f"ladder.rungs: {problem}") from problem
+
+
+def _rung(given: LadderRung, best: Rung) -> Rung:
+    """Fill in what a rung leaves open; partials without a model of their own are written by that of its finals."""
+    final = given.final or best.final_model
+    return Rung(
+        partial_model=given.partial or (final if given.final else best.partial_model),
+        final_model=final,
+        cadence_s=given.cadence_s or best.cadence_s,
+        beam=given.beam or best.beam,
+        lead_s=best.lead_s if given.lead_s is None else given.lead_s,
+        longest_s=given.longest_s or best.longest_s,
+        speculate=given.speculate,
+    )
+
+
+def find_models(ladder: Ladder, *, allow_hub: bool) -> int:
     """Find every model before anything is started, and return how many mel bands they take.
 
     Raises:
-        BadSetting: If a model is missing or damaged, or if the two tiers take different features.
+        BadSetting: If a model is missing or damaged, or if they take different features.
     """
     store = ModelStore.from_environment(os.environ, allow_hub=allow_hub)
     try:
-        bands = {name: mel_bands(store.find(name)) for name in (rung.partial_model, rung.final_model)}
+        bands = {name: mel_bands(store.find(name)) for name in ladder.models}
     except EngineError as problem:
         raise BadSetting(str(problem)) from problem
     if len(set(bands.values())) > 1:
-        raise BadSetting(f"models of {bands} mel bands cannot share a channel's features; choose two of one kind")
-    return bands[rung.final_model]
+        raise BadSetting(f"models of {bands} mel bands cannot share a channel's features; choose models of one kind")
+    return bands[ladder[0].final_model]
 
 
 def find_detector() -> SpeechDetector:
@@ -143,9 +182,16 @@ def find_detector() -> SpeechDetector:
         raise BadSetting(str(problem)) from problem
 
 
-def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
-    """Describe the device processes; devices named twice share nothing but the name's meaning."""
-    models = tuple(dict.fromkeys((rung.final_model, rung.partial_model)))
+def device_specs(devices: Devices, ladder: Ladder) -> list[DeviceSpec]:
+    """Describe the device processes; devices named twice share nothing but the name's meaning.
+
+    Raises:
+        BadSetting: If the file of measured costs cannot be read.
+    """
+    try:
+        costs = read_profile(Path(devices.profile)).costs if devices.profile else ()
+    except BadProfile as problem:
+        raise BadSetting(str(problem)) from problem
     cores = max(1, len(os.sched_getaffinity(0)) // max(1, devices.names.count("cpu")))
     specs: list[DeviceSpec] = []
     for number, name in enumerate(devices.names):
@@ -156,13 +202,14 @@ def device_specs(devices: Devices, rung: Rung) -> list[DeviceSpec]:
         specs.append(
             DeviceSpec(
                 name=f"{name}-{number}" if on_cpu else name,
-                models=models,
+                models=ladder.models,
                 engine=devices.engine,
                 device=name,
                 compute_type=compute_type,
                 streams=devices.streams or (cores if on_cpu else 2),
                 max_batch=devices.max_batch,
                 stuck_after_s=CPU_STUCK_AFTER_S if on_cpu else GPU_STUCK_AFTER_S,
+                profile=costs,
             )
         )
     return specs

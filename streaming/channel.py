@@ -24,6 +24,7 @@ from streaming.endpoint import (
     Resumed,
     Stopped,
 )
+from streaming.ladder import Rung
 from streaming.records import EndReason
 from streaming.reducer import ChannelProgress
 from streaming.scribe import Scribe, Stretch
@@ -99,15 +100,12 @@ class Channel:
         next_request: Callable[[], int],
     ) -> None:
         self.ear = Ear(spec.audio.rate, settings.n_mels, settings.max_gap_s)
-        self.cadence_s = settings.windows.cadence_s
-        """Seconds of new audio between two partials; stretched under load."""
-        self.speculate = True
-        """Whether finals are begun at a hesitation, before the utterance is known to be over."""
-        self.thorough = True
-        """Whether finals are decoded with a beam, and behind the speech before them."""
         self._index = index
         self._spec = spec
         self._settings = settings
+        self._windows = settings.windows  # until a rung says otherwise
+        self._final_beam = settings.final_beam
+        self._speculate = True
         self._next_request = next_request
         self._scribe = Scribe(index, spec, epoch, progress, settings.pin_language_from)
         endpoint = settings.endpoint
@@ -141,6 +139,14 @@ class Channel:
         frames = self.ear.hear(samples, position)
         self._arrivals.append((self.ear.samples, now))
         return self._score(frames)
+
+    def pace(self, rung: Rung) -> None:
+        """Cut windows by a rung of the ladder from here on; the models are the devices' affair."""
+        self._windows = replace(
+            self._settings.windows, cadence_s=rung.cadence_s, lead_s=rung.lead_s, longest_s=rung.longest_s
+        )
+        self._final_beam = rung.beam
+        self._speculate = rung.speculate
 
     def finalize(self, marker: str, now: float) -> list[Effect]:
         """Make all audio heard so far final, then say so."""
@@ -229,14 +235,14 @@ class Channel:
                 assert_never(boundary)
 
     def _begin(self, at: int) -> list[Effect]:
-        pre_roll = _samples(self._settings.windows.pre_roll_s)
+        pre_roll = _samples(self._windows.pre_roll_s)
         start = max(self._spoken_for, self._scribe.done_to, _whole_frames(at - pre_roll))
         self._forget_told(start)
-        self._open(Utterance(start, self._settings.windows))
+        self._open(Utterance(start, self._windows))
         return [Publish(self._scribe.speech_started(at))]
 
     def _hesitate(self, since: int, now: float) -> list[Effect]:
-        if self._utterance is None or not (self.speculate and self._is_speech(self._utterance, since)):
+        if self._utterance is None or not (self._speculate and self._is_speech(self._utterance, since)):
             return []
         self._guess, effects = self._begin_ending(self._utterance, since, self._endpointer.scored, now)
         return effects
@@ -252,7 +258,7 @@ class Channel:
         effects: list[Effect] = []
         ending, self._guess = self._guess, None
         if ending is None and self._utterance is not None and self._is_speech(self._utterance, since):
-            end = min(since + _samples(self._settings.windows.post_roll_s), self._endpointer.scored)
+            end = min(since + _samples(self._windows.post_roll_s), self._endpointer.scored)
             ending, effects = self._begin_ending(self._utterance, since, end, now)
         if ending is not None:
             self._owe(ending, reason)
@@ -260,7 +266,7 @@ class Channel:
         return [*effects, Publish(self._scribe.speech_ended(since))]
 
     def _cut_if_long(self, now: float) -> list[Effect]:
-        cut = self._utterance.cut() if self._utterance is not None else None
+        cut = self._utterance.cut(self._windows.longest_s) if self._utterance is not None else None
         if self._utterance is None or cut is None:
             return []
         ending, effects = self._begin_ending(self._utterance, cut, cut, now)
@@ -294,9 +300,9 @@ class Channel:
         utterance, end = self._utterance, self._reachable(self._endpointer.scored)
         if utterance is None or not (self._spec.interim and self._is_speech(utterance, end)):
             return []
-        cadence_s = self.cadence_s
+        cadence_s = self._windows.cadence_s
         if self._newest is None or not self._newest.words:  # the first words are what is waited for most
-            cadence_s = min(cadence_s, self._settings.windows.first_partial_s)
+            cadence_s = min(cadence_s, self._windows.first_partial_s)
         if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, cadence_s):
             return []
         request = self._next_request()
@@ -318,16 +324,16 @@ class Channel:
 
     def _lead(self, start: int, end: int) -> int:
         """Samples of earlier speech to give along."""
-        limit = _samples(self._settings.windows.lead_s) if self.thorough else 0
-        longest = _samples(self._settings.windows.longest_s)
+        limit = _samples(self._windows.lead_s)
+        longest = _samples(self._windows.longest_s)
         leads = [start - told for told, _ in self._told]
         return max((lead for lead in leads if lead <= limit and end - start + lead <= longest), default=0)
 
     def _forget_told(self, start: int) -> None:
         """Keep only the stretches that may still lead: no long pause behind them, and near enough."""
-        if self._told and start - self._told[-1][1] > _samples(self._settings.windows.lead_pause_s):
+        if self._told and start - self._told[-1][1] > _samples(self._windows.lead_pause_s):
             self._told.clear()
-        while self._told and start - self._told[0][0] > _samples(self._settings.windows.lead_s):
+        while self._told and start - self._told[0][0] > _samples(self._windows.lead_s):
             self._told.popleft()
 
     def _reachable(self, end: int) -> int:
@@ -347,7 +353,7 @@ class Channel:
             context=self._scribe.context if recent else "",
             hotwords=self._spec.hotwords,
             model=self._spec.model,
-            beam=self._settings.final_beam if kind is Kind.FINAL and self.thorough else 1,
+            beam=self._final_beam if kind is Kind.FINAL else 1,
             draft=draft,
         )
 
@@ -382,7 +388,7 @@ class Channel:
         effects += self._conclude(now)
         if self._utterance is None and not self._owed:
             scored = self._endpointer.scored
-            quiet_to = _whole_frames(scored - _samples(self._settings.windows.pre_roll_s + 0.1))
+            quiet_to = _whole_frames(scored - _samples(self._windows.pre_roll_s + 0.1))
             effects += [Publish(record) for record in self._scribe.silence(quiet_to, scored)]
         return effects
 
@@ -407,7 +413,7 @@ class Channel:
 
     def _let_go(self) -> None:
         """Release audio that no window can want any more."""
-        needed = self._endpointer.scored - _samples(self._settings.windows.pre_roll_s + 0.5)
+        needed = self._endpointer.scored - _samples(self._windows.pre_roll_s + 0.5)
         if self._utterance is not None:
             needed = min(needed, self._utterance.start)
         if self._told:

@@ -17,6 +17,7 @@ from streaming.channel import Channel, ChannelSettings
 from streaming.decoding import Float32Array, Hypothesis
 from streaming.effects import Effect, Publish
 from streaming.errors import BadAudio, BadMessage, InvalidTransition
+from streaming.ladder import Rung
 from streaming.records import (
     ALL_CHANNELS,
     AudioChunk,
@@ -59,14 +60,9 @@ class DecodeFailed:
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """The shard's load asks for another pace."""
+    """The shard stands on another rung: windows are cut by it from here on."""
 
-    cadence_s: float
-    """Seconds of new audio between two partials of a channel."""
-    speculate: bool
-    """Whether finals may be begun before an utterance is known to be over."""
-    thorough: bool = True
-    """Whether finals are decoded with all care: a beam, and the speech before them."""
+    rung: Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +204,9 @@ class Session:
             case CallEnded(_, reason):
                 self._reason = reason
                 return [effect for side in self._channels for effect in side.end(now)]
-            case Paced(cadence_s, speculate, thorough):
+            case Paced(rung):
                 for side in self._channels:
-                    side.cadence_s = cadence_s
-                    side.speculate = speculate
-                    side.thorough = thorough
+                    side.pace(rung)
                 return []
             case Served(model, reason):
                 if self.state is State.CLOSED:

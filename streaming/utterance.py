@@ -33,7 +33,7 @@ class WindowSettings:
     longest_s: float = 15.0
     """Length at which an utterance is cut at its quietest place, so that no window costs more than this."""
     cut_search_s: float = 6.0
-    """How far back from there the quietest place is looked for."""
+    """How far back from there the quietest place is looked for; never beyond half of the utterance."""
 
 
 class Utterance:
@@ -69,11 +69,11 @@ class Utterance:
             return end - self.start >= (self._settings.first_partial_s + pre_roll_s) * SAMPLE_RATE
         return end - self.decoded_to >= cadence_s * SAMPLE_RATE
 
-    def cut(self) -> int | None:
-        """Return where to cut if the utterance has become too long: the middle of its quietest 160 ms near the end."""
-        if self._levels_end - self.start < self._settings.longest_s * SAMPLE_RATE:
+    def cut(self, longest_s: float) -> int | None:
+        """Return where to cut if the utterance is too long: the middle of its quietest 160 ms in its second half."""
+        if self._levels_end - self.start < longest_s * SAMPLE_RATE:
             return None
-        span = int(self._settings.cut_search_s * SAMPLE_RATE) // FRAME_SAMPLES
+        span = int(min(self._settings.cut_search_s, longest_s / 2) * SAMPLE_RATE) // FRAME_SAMPLES
         smooth = np.convolve(self._levels[-span:], np.ones(5) / 5, mode="valid")
         frames_behind = smooth.size - 1 - int(np.argmin(smooth)) + 2
         return self._levels_end - frames_behind * FRAME_SAMPLES - FRAME_SAMPLES // 2

@@ -21,8 +21,9 @@ import uvloop
 
 from gpu.errors import Superseded
 from gpu.pool import DevicePool
-from gpu.spec import DeviceSpec, Rung
+from gpu.spec import DeviceSpec
 from streaming.decoding import DecodeJob, Kind, Window
+from streaming.ladder import Rung
 
 
 @dataclass(slots=True)

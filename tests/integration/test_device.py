@@ -22,12 +22,13 @@ from gpu.engines import build
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
 from gpu.pool import DevicePool
 from gpu.scripted import hertz, transcribe
-from gpu.spec import DeviceSpec, Rung
+from gpu.spec import DeviceSpec
 from gpu.status import DeviceState
 from gpu.wire import FaultKind
 from streaming.call import SAMPLE_RATE
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind, Window
 from streaming.features import FeatureStore
+from streaming.ladder import Rung
 from tests.support.audio import sine
 from tests.support.audio_files import read_audio, resample
 from tests.support.chaos import Deed, told
@@ -387,8 +388,9 @@ async def test_closing_answers_everybody_and_leaves_no_process() -> None:
 PARENT = """
 import asyncio, sys
 from gpu.pool import DevicePool
-from gpu.spec import DeviceSpec, Rung
+from gpu.spec import DeviceSpec
 from gpu.status import DeviceState
+from streaming.ladder import Rung
 
 async def main():
     spec = DeviceSpec(name="one", models=("small",), engine="tests.support.chaos:build")

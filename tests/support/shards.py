@@ -11,10 +11,10 @@ from typing import Final, cast
 import numpy as np
 
 from scaler.ears import Ear
-from scaler.pace import Pace
 from scaler.shard import IDLE_S, Shard
 from streaming.call import AudioFormat, CallSpec
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
+from streaming.ladder import Rung, stretched
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
 from streaming.record_codec import decode, encode
@@ -36,6 +36,9 @@ from tests.support.conversation import settings_for_tests
 from tests.support.scene import Scene
 
 CHUNK_S: Final = 0.5
+
+LADDER: Final = stretched(Rung("small", "large", beam=5, lead_s=5.0))
+"""Of quality; the scenes are heard the same on every rung."""
 
 
 class SceneDetector:
@@ -87,6 +90,8 @@ class SceneDecoder:
         self.release = asyncio.Event()
         self.wait_s = 0.0
         self.work_s = 0.0
+        self.rungs: list[Rung] = []
+        """Put in force, in order."""
 
     async def decode(self, job: DecodeJob) -> Hypothesis:
         """Decode a window."""
@@ -107,6 +112,10 @@ class SceneDecoder:
         """Seconds until all is done."""
         return self.work_s
 
+    def set_rung(self, rung: Rung) -> None:
+        """Put the models of a rung in force."""
+        self.rungs.append(rung)
+
 
 class Notes:
     """An observer that remembers."""
@@ -114,7 +123,7 @@ class Notes:
     def __init__(self) -> None:
         self.written: list[Record] = []
         self.failed: list[tuple[Kind, Exception]] = []
-        self.paces: asyncio.Queue[Pace] = asyncio.Queue()
+        self.rungs: asyncio.Queue[Rung] = asyncio.Queue()
         self._news = asyncio.Event()
 
     def record_written(self, record: Record) -> None:
@@ -132,9 +141,9 @@ class Notes:
             self._news.clear()
             await self._news.wait()
 
-    def pace_changed(self, pace: Pace) -> None:
-        """Partials come slower or faster."""
-        self.paces.put_nowait(pace)
+    def rung_changed(self, rung: Rung) -> None:
+        """Another rung is in force."""
+        self.rungs.put_nowait(rung)
 
 
 class Workshop:
@@ -166,6 +175,7 @@ class Workshop:
             self.detector,
             self.decoder,
             settings=settings_for_tests(),
+            ladder=LADDER,
             observer=self.notes,
             epoch=5,
             idle_s=idle_s,
@@ -186,11 +196,11 @@ class Workshop:
         """Write to a slot's audio."""
         await self.log.append(Topic.AUDIO, slot, "", encode(record))
 
-    async def open(self, call: str, slot: int = 1) -> None:
-        """Begin a call."""
+    async def open(self, call: str, slot: int = 1, model: str | None = None) -> None:
+        """Begin a call, which may insist on a model."""
         scene = self.scenes[call]
         audio = AudioFormat(scene.encoding, scene.rate)
-        await self.put(CallOpened(CallSpec(call, "tenant", audio, ("side",), interim=self._interim)), slot)
+        await self.put(CallOpened(CallSpec(call, "tenant", audio, ("side",), interim=self._interim, model=model)), slot)
 
     async def speak(self, call: str, slot: int = 1, until_s: float | None = None) -> None:
         """Send the call's audio from its start."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gpu.batcher import LINGER_S, SHRUNK_S, STALE_S, Batch, Batcher, Dropped, Why
-from gpu.cost import CostModel, Lane, Line
+from gpu.cost import Cost, CostModel, Lane
 from streaming.decoding import DecodeJob, Kind
 from tests.support.jobs import job
 
@@ -26,7 +26,7 @@ def by_model_and_length(asked: DecodeJob) -> Lane:
 def batcher(
     *, fixed_s: float = 0.1, each_s: float = 0.01, streams: int = 1, max_batch: int = 8, frames: int = 300
 ) -> Batcher:
-    costs = CostModel({("tiny", str(frames)): Line(fixed_s, each_s)})
+    costs = CostModel([Cost("tiny", str(frames), fixed_s, each_s)])
     return Batcher(by_model_and_length, costs, streams=streams, max_batch=max_batch)
 
 
@@ -86,7 +86,7 @@ def test_the_earliest_deadline_leads() -> None:
 
 def of_two_lengths(*, streams: int = 1, long_s: float = 0.02, late: bool = False) -> Batcher:
     """Two short windows, a short final and a long one of each kind; a short window costs 0.1 s and 0.01 s more."""
-    costs = CostModel({("tiny", "300"): Line(0.1, 0.01), ("tiny", "600"): Line(0.1, long_s)})
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.01), Cost("tiny", "600", 0.1, long_s)])
     batches = Batcher(by_model_and_length, costs, streams=streams, max_batch=8)
     deadline = 0.05 if late else 10.0
     batches.add(job(FINAL, "a", deadline=deadline), 0.0)

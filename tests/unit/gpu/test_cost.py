@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu.cost import DRIFT_S, CostModel, Line
+from gpu.cost import DRIFT_S, Cost, CostModel, Line
 
 SMALL = ("tiny", 300)
 LARGE = ("tiny", 600)
@@ -77,7 +77,7 @@ def test_an_unknown_bucket_is_as_slow_as_the_slowest_known_one_of_its_model() ->
 
 def test_a_profile_stands_in_until_there_is_data() -> None:
     """What a bench measured on this kind of device is better than a guess."""
-    costs = CostModel({("tiny", "300"): Line(1.0, 0.5)})
+    costs = CostModel([Cost("tiny", "300", 1.0, 0.5)])
 
     assert costs.predict(SMALL, 2) == 2.0
     assert costs.predict(LARGE, 2) < 1.0
@@ -105,7 +105,7 @@ def test_only_the_last_fifty_batches_count() -> None:
 @given(st.floats(0, 2), st.floats(0.001, 1), st.floats(0, 10))
 def test_the_largest_batch_is_the_last_that_fits(fixed_s: float, each_s: float, left_s: float) -> None:
     """Neither late by one window nor smaller than need be."""
-    costs = CostModel({("tiny", "300"): Line(fixed_s, each_s)})
+    costs = CostModel([Cost("tiny", "300", fixed_s, each_s)])
     size = costs.largest_within(SMALL, left_s)
 
     assert size is not None
@@ -120,7 +120,7 @@ def test_a_batch_is_full_enough_when_its_fixed_part_hardly_counts() -> None:
 
 def test_drift_is_thirty_seconds_of_wrong_predictions() -> None:
     """One slow batch is an accident; half a minute of them is a device that is too hot."""
-    costs = CostModel({("tiny", "300"): Line(0.1, 0.1)})
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.1)])
     costs.observe(SMALL, 1, 0.4, now=0.0)
     assert not costs.drifting
     costs.observe(SMALL, 1, 0.4, now=DRIFT_S - 1)
@@ -131,7 +131,7 @@ def test_drift_is_thirty_seconds_of_wrong_predictions() -> None:
 
 def test_one_right_prediction_ends_the_drift() -> None:
     """The flag says what is so now."""
-    costs = CostModel({("tiny", "300"): Line(0.1, 0.1)})
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.1)])
     costs.observe(SMALL, 1, 0.4, now=0.0)
     costs.observe(SMALL, 1, 0.4, now=DRIFT_S)
     costs.observe(SMALL, 1, 0.2, now=DRIFT_S + 1)

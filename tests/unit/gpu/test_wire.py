@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu.batcher import Load, Why
-from gpu.spec import DeviceSpec, Rung
+from gpu.cost import Cost
+from gpu.spec import DeviceSpec
 from gpu.wire import (
     BUFFER_BYTES,
     Answered,
@@ -33,9 +34,10 @@ from gpu.wire import (
     encode,
 )
 from streaming.decoding import DecodeJob, Hypothesis, Kind, Window, Word
+from streaming.ladder import Rung
 
 SPEC = DeviceSpec(
-    name="gpu-0", models=("turbo", "tiny"), options={"threads": 2}, profile=(("turbo", "300+0", 0.02, 0.001),)
+    name="gpu-0", models=("turbo", "tiny"), options={"threads": 2}, profile=(Cost("turbo", "300+0", 0.02, 0.001),)
 )
 HEARD = Hypothesis(
     (Word("héllo", 0.1, 0.5, 0.9), Word("there.", 0.5, 0.8, 0.7)),

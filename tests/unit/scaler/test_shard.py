@@ -8,14 +8,22 @@ import pytest
 
 import scaler.ears
 import scaler.shard
-from scaler.pace import Pace
 from streaming.decoding import Kind
 from streaming.log import Topic
 from streaming.record_codec import decode, encode
-from streaming.records import AudioChunk, CallClosed, Fence, Final, FinalizeRequested, Partial, SpeechStarted
+from streaming.records import (
+    AudioChunk,
+    CallClosed,
+    Fence,
+    Final,
+    FinalizeRequested,
+    Partial,
+    QualityChanged,
+    SpeechStarted,
+)
 from streaming.reducer import Reducer
 from tests.support.scene import Scene, Turn
-from tests.support.shards import Workshop, text_of
+from tests.support.shards import LADDER, Workshop, text_of
 
 
 @pytest.fixture(autouse=True)
@@ -181,9 +189,10 @@ async def test_pace_follows_the_wait_of_the_devices_and_every_call_is_told(monke
     workshop.decoder.wait_s = 1.0
     async with workshop.running():
         await workshop.open("a")
-        pace = await workshop.notes.paces.get()
+        rung = await workshop.notes.rungs.get()
 
-    assert pace == Pace(1.5, speculate=True, thorough=False)
+    assert rung == LADDER[1]
+    assert workshop.decoder.rungs[0] == rung
     assert workshop.shard.calls == 1
 
 
@@ -197,3 +206,18 @@ async def test_every_record_is_told_to_the_observer_in_the_order_written() -> No
 
     in_log = workshop.log_of("a")
     assert [record for record in workshop.notes.written if not isinstance(record, Partial)] == in_log
+
+
+async def test_callers_are_told_when_another_model_writes_their_finals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transcript that gets worse without a word looks like a fault; who insisted on a model keeps it."""
+    monkeypatch.setattr(scaler.shard, "TEND_EVERY_S", 0)
+    workshop = Workshop({"a": talk(), "insists": talk()})
+    async with workshop.running():
+        await workshop.open("a")
+        await workshop.open("insists", model="large")
+        await workshop.speak("a", until_s=0.5)
+        workshop.decoder.wait_s = 1.0
+        await workshop.notes.until(QualityChanged, 1)
+
+    told = [record for record in workshop.notes.written if isinstance(record, QualityChanged)]
+    assert [(record.call, record.model, record.reason) for record in told] == [("a", "small", "load")]

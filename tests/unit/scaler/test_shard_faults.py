@@ -286,7 +286,7 @@ def test_partials_slow_down_where_only_partials_wait() -> None:
         workshop = Workshop({"a": talk()}, clock=clock)
         workshop.decoder.work_s = 1.2
         async with workshop.running():
-            return (await workshop.notes.paces.get()).cadence_s
+            return (await workshop.notes.rungs.get()).cadence_s
 
     assert run_virtually(work) == 1.5
 

@@ -12,6 +12,7 @@ from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.channel import FINAL_TRIES, Channel
 from streaming.decoding import Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
+from streaming.ladder import Rung
 from streaming.records import (
     FINAL_LOST,
     UNTIMED,
@@ -209,7 +210,7 @@ def test_in_a_hurry_a_final_is_decoded_greedily_and_alone() -> None:
     """Care costs time; under load there is none."""
     side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
     careful = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
-    side.channel.thorough = False
+    side.channel.pace(Rung("m", "m", beam=1, lead_s=0.0))
     side.hear_all()
     careful.hear_all()
 
@@ -221,7 +222,7 @@ def test_in_a_hurry_a_final_is_decoded_greedily_and_alone() -> None:
 def test_what_was_heard_last_is_the_draft_of_the_next_window_of_the_utterance_only() -> None:
     """An engine may check what it wrote before instead of writing it again, but only where the same speech leads."""
     side = Side(Scene([Turn(0.5, 3), Turn(3.5, 2)], seconds=6.0))
-    side.channel.thorough = False  # no lead in front of the second final
+    side.channel.pace(Rung("m", "m", beam=1, lead_s=0.0))  # no lead in front of the second final
 
     side.hear(0.0, 1.5)
     first = side.of_kind(Kind.PARTIAL)

@@ -18,6 +18,7 @@ from streaming.decoding import Hypothesis, Kind, Window, Word
 from streaming.effects import Decode
 from streaming.endpoint import FRAME_SAMPLES
 from streaming.errors import BadAudio, BadMessage, InvalidTransition
+from streaming.ladder import Rung
 from streaming.records import (
     AudioChunk,
     CallClosed,
@@ -234,7 +235,7 @@ def test_the_first_partial_comes_after_four_tenths_of_a_second_of_speech_and_the
 def test_a_slower_pace_makes_partials_rarer() -> None:
     """Under load the partials give first."""
     call = Conversation(Scene([Turn(1.0, 12)]))
-    call.tell(Paced(2.0, speculate=True))
+    call.tell(Paced(Rung("m", "m", cadence_s=2.0)))
     call.listen()
 
     moments = call.moments(Partial)
@@ -348,7 +349,7 @@ def test_without_speculation_a_final_is_asked_for_at_the_endpoint() -> None:
     """Under heavy load guesses that may be thrown away are too dear."""
     scene = Scene(turns_of([(0.5, 3), (0.25, 3)]))
     call = Conversation(scene)
-    call.tell(Paced(1.0, speculate=False))
+    call.tell(Paced(Rung("m", "m", speculate=False)))
     call.listen().hang_up()
 
     assert len(call.windows_of(Kind.FINAL)) == 1
@@ -650,7 +651,7 @@ def test_a_partial_that_stands_in_for_a_cut_leaves_the_words_behind_the_cut_to_t
     """A partial may have reached beyond the place that was cut later; no word may come twice."""
     scene = Scene([Turn(0.5, 30)])
     call = Conversation(scene, settings=SHORT_WINDOWS, fate=failing_finals)
-    call.tell(Paced(0.3, speculate=True))
+    call.tell(Paced(Rung("m", "m", cadence_s=0.3, longest_s=SHORT_WINDOWS.windows.longest_s)))
     call.listen().hang_up()
 
     said = [normalise(word) for word in call.text()]
@@ -864,7 +865,7 @@ EVENTS: Final[list[Event]] = [
     SpeechScored(0, np.zeros(0, np.float32)),
     Decoded(0, 99, Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)),
     DecodeFailed(0, 99),
-    Paced(1.0, speculate=True),
+    Paced(Rung("m", "m")),
     Served("tiny", "load"),
 ]
 

@@ -36,7 +36,7 @@ def test_later_partials_are_due_by_the_cadence_from_the_newest_window() -> None:
 
 
 def test_an_utterance_within_its_bound_is_not_cut() -> None:
-    assert heard([1.0] * 468).cut() is None
+    assert heard([1.0] * 468).cut(SETTINGS.longest_s) is None
 
 
 @pytest.mark.parametrize("quiet_at", [300, 400, 464])
@@ -45,7 +45,7 @@ def test_an_utterance_at_its_bound_is_cut_in_the_middle_of_the_quietest_place(qu
     levels = [1.0] * 469
     levels[quiet_at : quiet_at + 5] = [0.01] * 5
 
-    assert heard(levels).cut() == START + (quiet_at + 2) * FRAME_SAMPLES + FRAME_SAMPLES // 2
+    assert heard(levels).cut(SETTINGS.longest_s) == START + (quiet_at + 2) * FRAME_SAMPLES + FRAME_SAMPLES // 2
 
 
 def test_a_quiet_place_too_far_back_is_not_looked_for() -> None:
@@ -53,7 +53,7 @@ def test_a_quiet_place_too_far_back_is_not_looked_for() -> None:
     levels = [1.0] * 469
     levels[100:105] = [0.0] * 5
 
-    cut = heard(levels).cut()
+    cut = heard(levels).cut(SETTINGS.longest_s)
 
     assert cut is not None
     assert cut > START + (SETTINGS.longest_s - SETTINGS.cut_search_s) * SAMPLE_RATE
@@ -64,7 +64,7 @@ def test_what_goes_on_behind_a_cut_remembers_how_loud_it_was() -> None:
     levels = [1.0] * 469
     levels[400:405] = [0.01] * 5
     utterance = heard(levels)
-    cut = utterance.cut()
+    cut = utterance.cut(SETTINGS.longest_s)
     assert cut is not None
 
     rest = utterance.continued_from(cut)
@@ -73,8 +73,8 @@ def test_what_goes_on_behind_a_cut_remembers_how_loud_it_was() -> None:
         rest.heard(0.0 if 300 <= index < 305 else 1.0, end + index * FRAME_SAMPLES)
 
     assert rest.start == rest.decoded_to == cut
-    assert utterance.continued_from(cut).cut() is None
-    assert rest.cut() == end + 301 * FRAME_SAMPLES + FRAME_SAMPLES // 2
+    assert utterance.continued_from(cut).cut(SETTINGS.longest_s) is None
+    assert rest.cut(SETTINGS.longest_s) == end + 301 * FRAME_SAMPLES + FRAME_SAMPLES // 2
 
 
 def test_what_goes_on_behind_a_cut_at_the_very_end_has_heard_nothing() -> None:
@@ -83,5 +83,5 @@ def test_what_goes_on_behind_a_cut_at_the_very_end_has_heard_nothing() -> None:
     rest = utterance.continued_from(START + 10 * FRAME_SAMPLES)
     rest.heard(1.0, START + 11 * FRAME_SAMPLES)
 
-    assert rest.cut() is None
+    assert rest.cut(SETTINGS.longest_s) is None
     assert rest.start == START + 10 * FRAME_SAMPLES

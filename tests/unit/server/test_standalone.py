@@ -1,0 +1,58 @@
+"""What the settings mean for devices and calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import BadSetting
+from server.settings import Devices, Ladder, LadderRung, Models, Settings, Speech
+from server.standalone import device_specs, quality_ladder
+from streaming.ladder import Rung
+
+
+def test_without_a_ladder_there_is_that_of_the_models_set() -> None:
+    """One model, nothing to configure."""
+    ladder = quality_ladder(Settings(models=Models(final="base"), speech=Speech(cadence_s=0.5, lead_s=4.0)))
+
+    assert ladder[0] == Rung("base", "base", cadence_s=0.5, beam=5, lead_s=4.0, longest_s=15.0)
+    assert ladder.models == ("base",)
+
+
+def test_a_rung_says_only_what_is_different() -> None:
+    """Whoever sets a ladder thinks of models; the rest is as elsewhere in the file."""
+    rungs = (
+        LadderRung(),
+        LadderRung(beam=1, lead_s=0.0, cadence_s=2.0),
+        LadderRung(final="tiny"),
+        LadderRung(partial="tiny.en", longest_s=8.0, speculate=False),
+    )
+    settings = Settings(models=Models(final="turbo", partial="base"), ladder=Ladder(rungs=rungs))
+
+    assert quality_ladder(settings).rungs == (
+        Rung("base", "turbo", beam=5, lead_s=5.0),
+        Rung("base", "turbo", cadence_s=2.0),
+        Rung("tiny", "tiny", beam=5, lead_s=5.0),
+        Rung("tiny.en", "turbo", beam=5, lead_s=5.0, longest_s=8.0, speculate=False),
+    )
+
+
+def test_a_step_that_changes_nothing_is_a_mistake_in_the_settings() -> None:
+    with pytest.raises(BadSetting, match=r"ladder\.rungs: two rungs in a row are the same"):
+        quality_ladder(Settings(ladder=Ladder(rungs=(LadderRung(), LadderRung()))))
+
+
+def test_devices_hold_the_models_of_all_rungs() -> None:
+    """A step down must not wait for weights."""
+    settings = Settings(models=Models(final="turbo"), ladder=Ladder(rungs=(LadderRung(), LadderRung(final="base"))))
+    specs = device_specs(Devices(names=("cpu", "cuda:1")), quality_ladder(settings))
+
+    assert [spec.name for spec in specs] == ["cpu-0", "cuda:1"]
+    assert {spec.models for spec in specs} == {("turbo", "base")}
+
+
+def test_a_profile_that_cannot_be_read_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
+    """Else a typing error would show as a slow first minute."""
+    with pytest.raises(BadSetting, match="nowhere"):
+        device_specs(Devices(profile=str(tmp_path / "nowhere.json")), quality_ladder(Settings()))
