@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import generate_latest
+
+VERSION: Final = "0.1"
+"""Of this server, as pyproject.toml says it; nothing is installed that could be asked."""
 
 LATENCY_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0)
 """Bucket edges in seconds; the promise (3 s) and the alert (10 s) are edges of their own."""
@@ -119,6 +123,43 @@ class Metrics:
             "trunkline_gpu_faults_total", "What went wrong on devices.", ("gpu", "kind"), registry=registry
         )
         self.device_ready = Gauge("trunkline_device_ready", "Whether a device takes jobs.", ("gpu",), registry=registry)
+        self._declare_scaling(registry)
+        build = Info("trunkline_build", "What runs here.", registry=registry)
+        build.info({"version": VERSION, "python": platform.python_version()})
+
+    def _declare_scaling(self, registry: CollectorRegistry) -> None:
+        """Declare what the scaler says; one process is one shard, so that no label needs to name it."""
+        self.desired_shards = Gauge(
+            "trunkline_desired_shards", "How many shards there should be, the warm ones included.", registry=registry
+        )
+        self.ready_shards = Gauge("trunkline_ready_shards", "Shards that take calls.", registry=registry)
+        self.utilization = Gauge(
+            "trunkline_utilization_ratio",
+            "Work that comes in over what can be done at rung 0.",
+            registry=registry,
+        )
+        self.capacity = Gauge(
+            "trunkline_capacity_sessions", "Channels this shard can hold at a model.", ("model",), registry=registry
+        )
+        self.rung = Gauge("trunkline_rung", "Step of the quality ladder in force; 0 is the best.", registry=registry)
+        self.rung_changes = Counter(
+            "trunkline_rung_changes_total", "Steps on the quality ladder.", ("direction", "reason"), registry=registry
+        )
+        self.moves = Counter(
+            "trunkline_moves_total", "Calls or slots moved elsewhere.", ("reason", "result"), registry=registry
+        )
+        self.handoff_seconds = Histogram(
+            "trunkline_handoff_seconds",
+            "From the claim of a slot to the first record of its new owner.",
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.replayed_audio = Counter(
+            "trunkline_replayed_audio_seconds_total", "Audio read again after a change of owner.", registry=registry
+        )
+        self.idle_gpu = Counter(
+            "trunkline_idle_gpu_seconds_total", "Time a ready device had nothing to do.", ("gpu",), registry=registry
+        )
 
     def exposition(self) -> bytes:
         """Return everything in the Prometheus text format."""
