@@ -2,8 +2,8 @@
 
 `python -m tests.bench.windows` decodes every utterance of the speech folder as one window, and pieces of its noise,
 music and tones: with faster-whisper, which pads to 30 s, and with our engine at several tails. It prints word errors
-and invented words for each source, and how long windows of 3, 6 and 10 s take in batches. Defaults in `gpu/whisper.py`
-and `gpu/guards.py` come from such tables.
+and invented words for each source, and how long windows of 3, 6 and 10 s take in batches. Defaults in
+`gpu/short_windows.py` and `gpu/guards.py` come from such tables.
 """
 
 from __future__ import annotations
