@@ -85,6 +85,9 @@ lock: setup ## Renew the locks from pyproject.toml
 	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
 
+protocols: setup ## Generate again what is made from protocol definitions
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/autoscaling/externalscaler.proto
+
 clean: ## Remove the environment, caches and everything built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
