@@ -20,7 +20,7 @@ import structlog
 
 from scaler.ears import Ear, Ears, SpeechDetector
 from scaler.pace import PaceKeeper
-from streaming.call import CallSpec
+from streaming.call import LOST_S, CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
@@ -33,13 +33,16 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallKept,
     CallOpened,
+    CallResumed,
     CallStarted,
     DtmfReceived,
     Fence,
     FinalizeRequested,
     OutRecord,
     Partial,
+    PauseChanged,
     Record,
 )
 from streaming.session import Decoded, DecodeFailed, Event, Paced, Served, Session, SpeechScored, State
@@ -108,7 +111,9 @@ class _Call:
     session: Session
     slot: int
     heard_at: float
-    """Monotonic seconds of the last record of it."""
+    """Monotonic seconds of the last record of it, other than ``CallKept``."""
+    kept_at: float
+    """Monotonic seconds of the last record of any kind."""
     failed: Counter[int] = field(default_factory=Counter[int])
     """Finals of each channel that failed in a row."""
 
@@ -200,11 +205,15 @@ class Shard:
         match record:
             case CallOpened(spec):
                 self._open(spec, entry.slot)
-            case AudioChunk() | FinalizeRequested() | DtmfReceived() | CallEnded():
+            case AudioChunk() | CallResumed() | PauseChanged() | FinalizeRequested() | DtmfReceived() | CallEnded():
                 call = self._calls.get(record.call)
                 if call is not None:
-                    call.heard_at = self._clock()
+                    call.heard_at = call.kept_at = self._clock()
                 self._tell(record.call, record)
+            case CallKept(call_id):
+                call = self._calls.get(call_id)
+                if call is not None:
+                    call.kept_at = self._clock()
             case _:
                 log.warning("record.out_of_place", slot=entry.slot, kind=type(record).__name__)
 
@@ -218,7 +227,7 @@ class Shard:
             _log_fault(spec.call, problem)
             self._put(slot, CallClosed(self._epoch, spec.call, INTERNAL, 0.0, 0.0))
             return
-        self._calls[spec.call] = _Call(session, slot, self._clock())
+        self._calls[spec.call] = _Call(session, slot, self._clock(), self._clock())
         self._put(slot, CallStarted(self._epoch, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at))
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
@@ -333,14 +342,22 @@ class Shard:
     def _end_idle_calls(self) -> None:
         now = self._clock()
         for call_id, call in list(self._calls.items()):
-            if now - call.heard_at < self._idle_s:
+            reason = self._why_over(call, now)
+            if not reason:
                 continue
-            call.heard_at = now
+            call.heard_at = call.kept_at = now
             if call.session.state is State.OPEN:
-                log.warning("call.idle", call=call_id, idle_s=self._idle_s)
-                self._tell(call_id, CallEnded(call_id, "idle"))
+                log.warning("call.idle", call=call_id, reason=reason)
+                self._tell(call_id, CallEnded(call_id, reason, call.session.connection))
             else:
                 self._break_off(call_id, call, TimeoutError())
+
+    def _why_over(self, call: _Call, now: float) -> str:
+        """Say why nothing more is to be expected of a call; empty if there is."""
+        spec = call.session.spec
+        if now - call.heard_at >= self._idle_s:
+            return "idle"
+        return "disconnected" if spec.kept and now - call.kept_at >= spec.resume_s + LOST_S else ""
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         assert self._tasks is not None  # sessions are told nothing before ``run``

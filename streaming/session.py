@@ -23,11 +23,15 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallResumed,
     Dtmf,
     DtmfReceived,
     Finalized,
     FinalizeRequested,
+    PauseChanged,
+    Paused,
     QualityChanged,
+    Resumed,
 )
 from streaming.reducer import ChannelProgress
 
@@ -73,9 +77,10 @@ class Served:
     reason: str
 
 
-Event = (
-    AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
-)
+Written = AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded
+"""What one connection writes; it counts only as long as no other has taken the call over."""
+
+Event = Written | CallResumed | SpeechScored | Decoded | DecodeFailed | Paced | Served
 
 
 class State(StrEnum):
@@ -96,11 +101,13 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         AudioChunk: State.OPEN,
         FinalizeRequested: State.OPEN,
         DtmfReceived: State.OPEN,
+        PauseChanged: State.OPEN,
+        CallResumed: State.OPEN,
         CallEnded: State.ENDING,
         **dict.fromkeys(_ANSWERS, State.OPEN),
     },
-    State.ENDING: dict.fromkeys(_ANSWERS, State.ENDING),
-    State.CLOSED: dict.fromkeys(_ANSWERS, State.CLOSED),
+    State.ENDING: dict.fromkeys((CallResumed, *_ANSWERS), State.ENDING),
+    State.CLOSED: dict.fromkeys((CallResumed, *_ANSWERS), State.CLOSED),
 }
 """What each state takes and leads to; a session that is ENDING becomes CLOSED once nothing is owed."""
 
@@ -135,6 +142,11 @@ class Session:
         self.state = State.OPEN
         self._epoch = epoch
         self._reason = ""
+        self.connection = 0
+        """The connection that has the call; what others write does not count."""
+        self._nonce = ""  # of its request
+        self._paused = False
+        self._next_sequence = 0
         requests = itertools.count()
         self._channels = [
             Channel(
@@ -170,6 +182,8 @@ class Session:
             BadAudio: If a chunk does not hold what the call's format says; the call goes on without it.
             BadMessage: If a request is for a channel the call does not have; the call goes on without it.
         """
+        if isinstance(event, Written) and event.connection != self.connection:
+            return []  # of a connection that another one has taken the call from
         came_from = self.state
         try:
             self.state = TRANSITIONS[came_from][type(event)]
@@ -189,21 +203,12 @@ class Session:
 
     def _carry_out(self, event: Event, now: float) -> list[Effect]:
         match event:
-            case AudioChunk():
-                return self._hear(event, now)
             case SpeechScored(channel, probabilities):
                 return self._channels[channel].judge(probabilities, now)
             case Decoded(channel, request, hypothesis):
                 return self._channels[channel].answer(request, hypothesis, now)
             case DecodeFailed(channel, request):
                 return self._channels[channel].fail(request, now)
-            case FinalizeRequested():
-                return self._finalize(event, now)
-            case DtmfReceived(_, channel, digit):
-                return [self._dtmf(channel, digit)]
-            case CallEnded(_, reason):
-                self._reason = reason
-                return [effect for side in self._channels for effect in side.end(now)]
             case Paced(rung):
                 for side in self._channels:
                     side.pace(rung)
@@ -213,9 +218,46 @@ class Session:
                     return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
             case _:
-                assert_never(event)
+                return self._read(event, now)
+
+    def _read(self, record: Written | CallResumed, now: float) -> list[Effect]:
+        match record:
+            case AudioChunk():
+                return self._hear(record, now)
+            case FinalizeRequested():
+                return self._finalize(record, now)
+            case CallResumed(_, nonce):
+                return self._resume(nonce)
+            case PauseChanged(_, paused):
+                return self._pause(paused=paused)
+            case DtmfReceived(_, channel, digit):
+                return [self._dtmf(channel, digit)]
+            case CallEnded(_, reason):
+                self._reason = reason
+                return [effect for side in self._channels for effect in side.end(now)]
+            case _:
+                assert_never(record)
+
+    def _resume(self, nonce: str) -> list[Effect]:
+        """Give the call to another connection, and say where its audio goes on."""
+        if self.state is not State.OPEN:
+            return []  # it hears the end
+        if nonce != self._nonce:
+            self.connection += 1
+            self._nonce = nonce
+        heard = tuple(channel.ear.clock.position for channel in self._channels)
+        resumed = Resumed(self._epoch, self.spec.call, nonce, self.connection, self._next_sequence, heard, self._paused)
+        return [Publish(resumed)]
+
+    def _pause(self, *, paused: bool) -> list[Effect]:
+        self._paused = paused
+        at = max(channel.ear.clock.position for channel in self._channels) / self.spec.audio.rate
+        return [Publish(Paused(self._epoch, self.spec.call, paused, at))]
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
+        if chunk.sequence < self._next_sequence:
+            return []  # written again, by a retry
+        self._next_sequence = chunk.sequence + 1
         samples = decode(chunk.payload, self.spec.audio.encoding)
         if chunk.channel != ALL_CHANNELS:
             if chunk.channel >= len(self._channels):
