@@ -24,6 +24,8 @@ from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
+from server.outlets.outlet import WholeLedger
+from server.outlets.running import outlets
 from server.settings import Devices, LadderRung, Settings, Speech
 from streaming.channel import ChannelSettings
 from streaming.endpoint import EndpointSettings
@@ -97,7 +99,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
-        await gateway.run(stop)
+        async with outlets(settings.webhooks, source, metrics, lambda _: WholeLedger(source.slots)):
+            await gateway.run(stop)
         starting.cancel()
         running.cancel()
 
