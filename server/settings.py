@@ -428,12 +428,13 @@ def _nested(flags: Mapping[str, str]) -> dict[str, object]:
         *path, name = dotted.split(".")
         if not path:
             raise BadSetting(f"setting {dotted!r} must be named with its section, like listen.port")
-        place: object = sections
+        place = sections
         for step in path:
-            place = cast("dict[str, object]", place).setdefault(step, {})
-            if not isinstance(place, dict):
+            within = place.setdefault(step, {})
+            if not isinstance(within, dict):
                 raise BadSetting(f"setting {dotted!r} lies within a setting that is a value of its own")
-        cast("dict[str, object]", place)[name] = _value(text)
+            place = cast("dict[str, object]", within)
+        place[name] = _value(text)
     return sections
 
 

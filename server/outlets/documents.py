@@ -132,11 +132,11 @@ class Documents:
         self._calls.pop(closed.call, None)
         return document
 
-    def _document(self, kind: Kind, call: str, place: str, body: dict[str, object]) -> Document:
+    def _document(self, kind: Kind, call: str, place: str, body: Mapping[str, object]) -> Document:
         known = self._calls.get(call)
         start = known.start if known is not None else None
         told = {} if start is None else {"protocol": start.protocol, "opened_at": start.opened_at}
-        return Document(kind, call, start.tenant if start else "", f"{call}/{place}", told | body)
+        return Document(kind, call, start.tenant if start else "", f"{call}/{place}", {**told, **body})
 
     def _label(self, call: str, channel: int) -> str:
         known = self._calls.get(call)

@@ -117,7 +117,7 @@ async def test_one_call_that_is_not_taken_holds_up_no_other() -> None:
 async def test_what_is_never_taken_is_given_up_and_counted() -> None:
     """A receiver that is gone for good does not fill the log's place for ever."""
     async with setup(give_up_s=0.1) as at:
-        at.receiver.answers.extend([(404, {})] * 2)
+        at.receiver.answers.extend([(404, {}), (404, {})])
         await at.tell(documents("call-1", 0)[:1])
         assert at.given_up == 1
 
