@@ -25,7 +25,8 @@ from streaming.endpoint import (
     Stopped,
 )
 from streaming.ladder import Rung
-from streaming.records import EndReason
+from streaming.media import NEW_CLOCK
+from streaming.records import ClockState, EndReason
 from streaming.reducer import ChannelProgress
 from streaming.scribe import Scribe, Stretch
 from streaming.utterance import Utterance, WindowSettings
@@ -87,6 +88,7 @@ class Channel:
         progress: How far the channel is final already, where a call is resumed.
         epoch: Of the owner, for its records.
         next_request: Gives numbers for decode requests, unique within the call.
+        clock: What its media clock remembers, where the call is heard from its middle on.
     """
 
     def __init__(
@@ -98,8 +100,9 @@ class Channel:
         progress: ChannelProgress,
         epoch: int,
         next_request: Callable[[], int],
+        clock: ClockState = NEW_CLOCK,
     ) -> None:
-        self.ear = Ear(spec.audio.rate, settings.n_mels, settings.max_gap_s)
+        self.ear = Ear(spec.audio.rate, settings.n_mels, settings.max_gap_s, clock)
         self._index = index
         self._spec = spec
         self._settings = settings
@@ -111,7 +114,7 @@ class Channel:
         endpoint = settings.endpoint
         if spec.endpoint_ms is not None:
             endpoint = replace(endpoint, endpoint_ms=spec.endpoint_ms)
-        self._endpointer = Endpointer(endpoint)
+        self._endpointer = Endpointer(endpoint, self.ear.start)
         self._levels: deque[float] = deque()  # mean squares of frames that wait for their probability
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples heard, when)
         self._utterance: Utterance | None = None

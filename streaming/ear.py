@@ -9,7 +9,8 @@ import numpy as np
 from streaming.call import SAMPLE_RATE
 from streaming.decoding import Float32Array
 from streaming.features import FeatureStore
-from streaming.media import MediaClock
+from streaming.media import NEW_CLOCK, MediaClock
+from streaming.records import ClockState
 from streaming.resample import Resampler
 
 VAD_RATE: Final = 8_000
@@ -22,6 +23,11 @@ HOP: Final = 160
 """Samples at 16 kHz between two feature frames."""
 
 
+START_GRID_S: Final = 0.16
+"""An ear that starts within a call starts at a multiple of this many seconds: there, feature frames, frames for voice
+activity and samples of every supported rate all begin anew."""
+
+
 class Ear:
     """The front end of one channel.
 
@@ -29,14 +35,22 @@ class Ear:
         rate: Hz of the call's samples.
         n_mels: Mel bands of the model's features.
         max_gap_s: Longest gap on the media clock that is filled with silence.
+        clock: What the channel's media clock remembers, where the call is heard from its middle on. What was heard
+            before is taken for silence, and ``start`` lies a little before it.
     """
 
-    def __init__(self, rate: int, n_mels: int, max_gap_s: float) -> None:
-        self.clock = MediaClock(rate, max_gap_s)
+    def __init__(self, rate: int, n_mels: int, max_gap_s: float, clock: ClockState = NEW_CLOCK) -> None:
+        self.clock = MediaClock(rate, max_gap_s, clock)
+        grid = round(START_GRID_S * rate)
+        steps = clock.position // grid
+        self.start = steps * round(START_GRID_S * SAMPLE_RATE)
+        """Sample at 16 kHz at which the first frame for voice activity begins."""
         self._to_model = Resampler(rate, SAMPLE_RATE)
         self._to_vad = Resampler(rate, VAD_RATE)
-        self._features = FeatureStore(n_mels)
-        self._unframed: Float32Array = np.zeros(0, np.float32)
+        self._features = FeatureStore(n_mels, self.start // HOP)
+        heard_before = np.zeros(clock.position - steps * grid, np.float32)
+        self._features.append(self._to_model.push(heard_before))
+        self._unframed: Float32Array = self._to_vad.push(heard_before)
 
     @property
     def samples(self) -> int:

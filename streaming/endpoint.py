@@ -83,13 +83,14 @@ class Endpointer:
 
     Args:
         settings: Thresholds and durations.
+        start: Sample at which the first frame begins.
     """
 
-    def __init__(self, settings: EndpointSettings) -> None:
+    def __init__(self, settings: EndpointSettings, start: int = 0) -> None:
         self._settings = settings
         self.phase = Phase.SILENT
-        self.scored = 0
-        """Samples judged so far."""
+        self.scored = start
+        """Sample up to which frames were judged."""
         self.voiced_frames = 0
         """Frames at or above the start threshold in the current, or else the last, utterance."""
         self._rising = 0  # frames of possible speech in a row

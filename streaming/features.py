@@ -124,21 +124,23 @@ class FeatureStore:
 
     Args:
         n_mels: Mel bands.
+        first_frame: Frame at which the audio begins; what lies before it is taken for silence.
     """
 
-    def __init__(self, n_mels: int) -> None:
+    def __init__(self, n_mels: int, first_frame: int = 0) -> None:
         self._filters = mel_filters(n_mels)
-        self._audio = _Tape((), -HALF)
+        self._first = first_frame * FRAME_HOP
+        self._audio = _Tape((), self._first - HALF)
         self._audio.extend(HALF)[:] = 0
-        self._mels = _Tape((n_mels,), 0)  # NaN where not computed yet
-        self._samples = 0
+        self._mels = _Tape((n_mels,), first_frame)  # NaN where not computed yet
+        self._samples = self._first
         self._finished = False
         self.computed_frames = 0
         """Frames computed so far, for measuring that none is computed twice."""
 
     @property
     def samples(self) -> int:
-        """Samples appended so far."""
+        """Samples since the stream's start."""
         return self._samples
 
     @property
@@ -204,7 +206,7 @@ class FeatureStore:
         Raises:
             ValueError: If it was released or has not come yet.
         """
-        first = max(0, self._audio.start)
+        first = max(self._first, self._audio.start)
         if not first <= start <= stop <= self._samples:
             raise ValueError(f"samples {start} to {stop} are not there; the store has {first} to {self._samples}")
         return self._audio.read(start, stop).copy()

@@ -22,12 +22,16 @@ from typing import Final
 import numpy as np
 
 from streaming.decoding import Float32Array
-from streaming.records import UNTIMED
+from streaming.records import UNTIMED, ClockState
 
-__all__ = ["MediaClock"]
+__all__ = ["NEW_CLOCK", "MediaClock"]
 
 JITTER_S: Final = 0.010
 """Seconds between a chunk's stated and counted place from which on they disagree; the shortest chunk bridges send."""
+
+
+NEW_CLOCK: Final = ClockState(0, 0, 0, 0, 0, 0, stands_still=False)
+"""What the clock of a new call remembers."""
 
 
 class MediaClock:
@@ -38,33 +42,46 @@ class MediaClock:
     Args:
         rate: Hz.
         max_gap_s: Longest gap, in seconds, that is filled, and longest overlap that is dropped.
+        state: What another clock of the channel remembered, where this one goes on from it.
 
     Raises:
         ValueError: If ``max_gap_s`` is shorter than ``JITTER_S``.
     """
 
-    def __init__(self, rate: int, max_gap_s: float) -> None:
+    def __init__(self, rate: int, max_gap_s: float, state: ClockState = NEW_CLOCK) -> None:
         if max_gap_s < JITTER_S:
             raise ValueError(f"max_gap_s is {max_gap_s}; it must be at least {JITTER_S}, which is taken for jitter")
         self._jitter = JITTER_S * rate
         self._max_gap = round(max_gap_s * rate)
-        self._late_in_a_row = 0
-        self._stands_still = False
-        self.received = 0
+        self._late_in_a_row = state.late_in_a_row
+        self._stands_still = state.stands_still
+        self.received = state.received
         """Samples that came."""
-        self.padded = 0
+        self.padded = state.padded
         """Zeros put in gaps."""
-        self.dropped = 0
+        self.dropped = state.dropped
         """Samples that came for a place already taken."""
-        self.jumps = 0
+        self.jumps = state.jumps
         """Times the bridge's clock moved by more than ``max_gap_s``, or was found to stand still."""
-        self.offset = 0
+        self.offset = state.offset
         """Samples the bridge's clock is ahead of ``position``; changes only at a jump."""
 
     @property
     def position(self) -> int:
         """Samples returned so far: the place of the next one."""
         return self.received + self.padded - self.dropped
+
+    def state(self) -> ClockState:
+        """Return all it remembers: a clock made with it goes on as this one would."""
+        return ClockState(
+            self.received,
+            self.padded,
+            self.dropped,
+            self.jumps,
+            self.offset,
+            self._late_in_a_row,
+            self._stands_still,
+        )
 
     def place(self, samples: Float32Array, position: int) -> Float32Array:
         """Take a chunk.

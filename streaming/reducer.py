@@ -26,6 +26,9 @@ class ChannelProgress:
     """Samples at 16 kHz that are done with: where the next final or progress must start."""
     context: str = ""
     """Text of the last final."""
+    language: str = ""
+    """Of the last final."""
+    language_confidence: float = 0.0
 
 
 class Reducer:
@@ -46,7 +49,7 @@ class Reducer:
         reducer.epoch = epoch
         reducer._closed = dict.fromkeys(closed)
         for side in progress:
-            at = ChannelProgress(side.next_number, side.done_to, side.context)
+            at = ChannelProgress(side.next_number, side.done_to, side.context, side.language, side.language_confidence)
             reducer._channels[side.call, side.channel] = at
         return reducer
 
@@ -54,7 +57,7 @@ class Reducer:
     def progress_of_all(self) -> tuple[SideProgress, ...]:
         """How far each channel of each call is final that has a final or progress and is not over."""
         return tuple(
-            SideProgress(call, channel, at.next_number, at.done_to, at.context)
+            SideProgress(call, channel, at.next_number, at.done_to, at.context, at.language, at.language_confidence)
             for (call, channel), at in self._channels.items()
         )
 
@@ -111,6 +114,7 @@ class Reducer:
                 return False
             at.next_number += 1
             at.context = " ".join(word.text for word in record.words)
+            at.language, at.language_confidence = record.language, record.language_confidence
         at.done_to = record.to_sample
         return True
 

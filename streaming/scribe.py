@@ -53,7 +53,8 @@ class Scribe:
     def __init__(
         self, index: int, spec: CallSpec, epoch: int, progress: ChannelProgress, pin_language_from: float
     ) -> None:
-        self.language = spec.language
+        detected = progress.language if progress.language_confidence >= pin_language_from else None
+        self.language = spec.language or detected
         """Given, or detected and kept; None until then."""
         self.context = progress.context
         """Text of the last final."""

@@ -18,20 +18,18 @@ from streaming.decoding import Float32Array, Hypothesis
 from streaming.effects import Effect, Publish
 from streaming.errors import BadAudio, BadMessage, InvalidTransition
 from streaming.ladder import Rung
+from streaming.media import NEW_CLOCK
 from streaming.records import (
     ALL_CHANNELS,
     AudioChunk,
     CallClosed,
     CallEnded,
-    CallResumed,
+    CallState,
     Dtmf,
     DtmfReceived,
     Finalized,
     FinalizeRequested,
-    PauseChanged,
-    Paused,
     QualityChanged,
-    Resumed,
 )
 from streaming.reducer import ChannelProgress
 
@@ -77,10 +75,9 @@ class Served:
     reason: str
 
 
-Written = AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded
-"""What one connection writes; it counts only as long as no other has taken the call over."""
-
-Event = Written | CallResumed | SpeechScored | Decoded | DecodeFailed | Paced | Served
+Event = (
+    AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
+)
 
 
 class State(StrEnum):
@@ -101,13 +98,11 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         AudioChunk: State.OPEN,
         FinalizeRequested: State.OPEN,
         DtmfReceived: State.OPEN,
-        PauseChanged: State.OPEN,
-        CallResumed: State.OPEN,
         CallEnded: State.ENDING,
         **dict.fromkeys(_ANSWERS, State.OPEN),
     },
-    State.ENDING: dict.fromkeys((CallResumed, *_ANSWERS), State.ENDING),
-    State.CLOSED: dict.fromkeys((CallResumed, *_ANSWERS), State.CLOSED),
+    State.ENDING: dict.fromkeys(_ANSWERS, State.ENDING),
+    State.CLOSED: dict.fromkeys(_ANSWERS, State.CLOSED),
 }
 """What each state takes and leads to; a session that is ENDING becomes CLOSED once nothing is owed."""
 
@@ -129,6 +124,8 @@ class Session:
         settings: Tuning of its channels.
         epoch: Of the owner, for its records.
         progress: How far each channel is final already, where a call is resumed.
+        heard: What a former owner had heard, where the call is heard from its middle on; no channel farther than it is
+            final.
     """
 
     def __init__(
@@ -137,16 +134,14 @@ class Session:
         settings: ChannelSettings,
         epoch: int = 0,
         progress: Mapping[int, ChannelProgress] | None = None,
+        heard: CallState | None = None,
     ) -> None:
         self.spec = spec
         self.state = State.OPEN
         self._epoch = epoch
         self._reason = ""
-        self.connection = 0
-        """The connection that has the call; what others write does not count."""
-        self._nonce = ""  # of its request
-        self._paused = False
-        self._next_sequence = 0
+        self._next_sequence = heard.next_sequence if heard else 0
+        clocks = heard.clocks if heard else (NEW_CLOCK,) * spec.sides
         requests = itertools.count()
         self._channels = [
             Channel(
@@ -156,8 +151,9 @@ class Session:
                 progress=(progress or {}).get(index, ChannelProgress()),
                 epoch=epoch,
                 next_request=requests.__next__,
+                clock=clock,
             )
-            for index in range(spec.sides)
+            for index, clock in enumerate(clocks)
         ]
         self._finalizing: dict[str, _Finalizing] = {}  # by a key of ours: callers may use a marker twice
         self._keys = itertools.count()
@@ -166,6 +162,16 @@ class Session:
     def memory_bytes(self) -> int:
         """Bytes held for audio and features; bounded by the longest utterance, not by the length of the call."""
         return sum(channel.ear.memory_bytes for channel in self._channels)
+
+    @property
+    def owes(self) -> bool:
+        """Whether the caller waits for an answer that a replay from here would not ask for again."""
+        return self.state is not State.OPEN or bool(self._finalizing)
+
+    def heard(self) -> CallState:
+        """Return what is needed to hear the call from here on; see ``streaming.records.CallState``."""
+        clocks = tuple(channel.ear.clock.state() for channel in self._channels)
+        return CallState(self.spec, self._next_sequence, clocks)
 
     def handle(self, event: Event, *, now: float) -> list[Effect]:
         """Take an event.
@@ -182,8 +188,6 @@ class Session:
             BadAudio: If a chunk does not hold what the call's format says; the call goes on without it.
             BadMessage: If a request is for a channel the call does not have; the call goes on without it.
         """
-        if isinstance(event, Written) and event.connection != self.connection:
-            return []  # of a connection that another one has taken the call from
         came_from = self.state
         try:
             self.state = TRANSITIONS[came_from][type(event)]
@@ -203,12 +207,21 @@ class Session:
 
     def _carry_out(self, event: Event, now: float) -> list[Effect]:
         match event:
+            case AudioChunk():
+                return self._hear(event, now)
             case SpeechScored(channel, probabilities):
                 return self._channels[channel].judge(probabilities, now)
             case Decoded(channel, request, hypothesis):
                 return self._channels[channel].answer(request, hypothesis, now)
             case DecodeFailed(channel, request):
                 return self._channels[channel].fail(request, now)
+            case FinalizeRequested():
+                return self._finalize(event, now)
+            case DtmfReceived(_, channel, digit):
+                return [self._dtmf(channel, digit)]
+            case CallEnded(_, reason):
+                self._reason = reason
+                return [effect for side in self._channels for effect in side.end(now)]
             case Paced(rung):
                 for side in self._channels:
                     side.pace(rung)
@@ -218,45 +231,11 @@ class Session:
                     return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
             case _:
-                return self._read(event, now)
-
-    def _read(self, record: Written | CallResumed, now: float) -> list[Effect]:
-        match record:
-            case AudioChunk():
-                return self._hear(record, now)
-            case FinalizeRequested():
-                return self._finalize(record, now)
-            case CallResumed(_, nonce):
-                return self._resume(nonce)
-            case PauseChanged(_, paused):
-                return self._pause(paused=paused)
-            case DtmfReceived(_, channel, digit):
-                return [self._dtmf(channel, digit)]
-            case CallEnded(_, reason):
-                self._reason = reason
-                return [effect for side in self._channels for effect in side.end(now)]
-            case _:
-                assert_never(record)
-
-    def _resume(self, nonce: str) -> list[Effect]:
-        """Give the call to another connection, and say where its audio goes on."""
-        if self.state is not State.OPEN:
-            return []  # it hears the end
-        if nonce != self._nonce:
-            self.connection += 1
-            self._nonce = nonce
-        heard = tuple(channel.ear.clock.position for channel in self._channels)
-        resumed = Resumed(self._epoch, self.spec.call, nonce, self.connection, self._next_sequence, heard, self._paused)
-        return [Publish(resumed)]
-
-    def _pause(self, *, paused: bool) -> list[Effect]:
-        self._paused = paused
-        at = max(channel.ear.clock.position for channel in self._channels) / self.spec.audio.rate
-        return [Publish(Paused(self._epoch, self.spec.call, paused, at))]
+                assert_never(event)
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
         if chunk.sequence < self._next_sequence:
-            return []  # written again, by a retry
+            return []  # written again: by a retry, or by a gateway that did not know that it was safe
         self._next_sequence = chunk.sequence + 1
         samples = decode(chunk.payload, self.spec.audio.encoding)
         if chunk.channel != ALL_CHANNELS:

@@ -15,15 +15,18 @@ from typing import TypeVar
 
 import numpy as np
 
-from streaming.call import AudioFormat, CallSpec
+from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import Hypothesis, Kind, Window
+from streaming.ear import START_GRID_S
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
+from streaming.endpoint import FRAME_SAMPLES
 from streaming.records import (
     ALL_CHANNELS,
     UNTIMED,
     AudioChunk,
     CallEnded,
+    CallState,
     Fence,
     Final,
     FinalizeRequested,
@@ -97,6 +100,7 @@ class Conversation:
         score_delay_s: Seconds voice activity takes.
         reducer: Of the owner before this one, where the call is resumed.
         hear: What a model hears, by side and window.
+        heard: What the owner before this one had heard, where not all is heard again.
     """
 
     def __init__(
@@ -108,11 +112,12 @@ class Conversation:
         score_delay_s: float = 0.0,
         reducer: Reducer | None = None,
         hear: Callable[[int, Window], Hypothesis] | None = None,
+        heard: CallState | None = None,
     ) -> None:
         self.scenes = scenes
         self.spec = spec or spec_for(scenes)
         done = {side: reducer.progress(CALL, side) for side in range(self.spec.sides)} if reducer else None
-        self.session = Session(self.spec, settings or settings_for_tests(), EPOCH, done)
+        self.session = Session(self.spec, settings or settings_for_tests(), EPOCH, done, heard)
         self.now = 0.0
         self.fate: Callable[[Decode], Fate] = fate
         self.score_delay_s = score_delay_s
@@ -124,9 +129,11 @@ class Conversation:
         self._hear = hear or self._scripted
         self._due: list[_Due] = []
         self._order = itertools.count()
-        self._scored = [0] * self.spec.sides
-        self._sequence = 0
-        self._fed = [0] * len(scenes)
+        positions = [clock.position for clock in heard.clocks] if heard else [0] * len(scenes)
+        grid = round(START_GRID_S * self.scenes[0].rate)
+        self._scored = [at // grid * grid * SAMPLE_RATE // (scenes[0].rate * FRAME_SAMPLES) for at in positions]
+        self._sequence = heard.next_sequence if heard else 0
+        self._fed = positions
 
     # --- what happens ----------------------------------------------------------------------------------------------
 

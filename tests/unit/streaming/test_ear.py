@@ -94,3 +94,24 @@ def test_a_gap_on_the_clock_is_heard_as_silence() -> None:
     assert ear.clock.padded == 8_000
     assert ear.samples == pytest.approx(2 * 9_600, abs=100)
     assert not np.any(frames[5])
+
+
+@given(position=st.integers(0, 30_000), rate=st.sampled_from([8_000, 16_000, 44_100, 48_000]))
+def test_an_ear_that_starts_within_a_call_hears_the_rest_as_one_that_heard_it_all(position: int, rate: int) -> None:
+    """A new owner of a call makes of its audio what the former one would have made."""
+    samples = noise(2 * rate)
+    position = min(position, rate)
+    whole = Ear(rate, N_MELS, 30.0)
+    before = whole.hear(samples[:position], UNTIMED)
+    late = Ear(rate, N_MELS, 30.0, whole.clock.state())
+    frames = np.concatenate([before, whole.hear(samples[position:], UNTIMED), whole.finish()])
+    late_frames = np.concatenate([late.hear(samples[position:], UNTIMED), late.finish()])
+
+    assert (late.samples, late.ready) == (whole.samples, whole.ready)
+    assert late.start <= position * 16_000 // rate < late.start + 2_560
+    first = late.start // 512  # frames for voice activity lie where they would have lain
+    assert late_frames.shape[0] == frames.shape[0] - first
+    settled = 7  # frames that reach back to before it, by the grid and the resampler
+    np.testing.assert_allclose(late_frames[settled:], frames[first + settled :], atol=1e-5)
+    start = -(-(position * 16_000 // rate + 600) // HOP) * HOP
+    np.testing.assert_allclose(late.window(start, late.ready), whole.window(start, whole.ready), atol=1e-3)

@@ -225,3 +225,21 @@ def test_every_sample_is_accounted_for(chunks: list[tuple[int, int]]) -> None:
 
     assert emitted == clock.position == clock.received + clock.padded - clock.dropped
     assert clock.received == sum(count for count, _ in chunks)
+
+
+@given(
+    chunks=st.lists(st.tuples(st.integers(0, 400), st.integers(-20_000, 40_000) | st.just(UNTIMED)), max_size=12),
+    cut_at=st.integers(0, 12),
+)
+def test_a_clock_made_from_anothers_state_goes_on_as_it_would(chunks: list[tuple[int, int]], cut_at: int) -> None:
+    """Whoever takes a call over must put its audio where the former owner would have."""
+    clock = MediaClock(RATE, MAX_GAP_S)
+    for size, position in chunks[:cut_at]:
+        clock.place(ones(size), max(position, UNTIMED))
+    other = MediaClock(RATE, MAX_GAP_S, clock.state())
+    assert other.position == clock.position
+
+    for size, position in chunks[cut_at:]:
+        mine, its = clock.place(ones(size), max(position, UNTIMED)), other.place(ones(size), max(position, UNTIMED))
+        np.testing.assert_array_equal(mine, its)
+    assert other.state() == clock.state()
