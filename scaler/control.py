@@ -1,4 +1,4 @@
-"""Who owns what: what the control topic says, and what a coordinator says there. Pure; ``now`` is passed in.
+"""What a coordinator says about who owns which slot. Pure; ``now`` is passed in.
 
 Any number of shards may coordinate. One leads, so that not all claim at once, but two leaders do no harm: the order of
 their claims decides. Without one, calls go on and only moves stop. The lead is taken in the log itself, by a record
@@ -7,17 +7,12 @@ whose offset is its term; a consumer group would need 6 s and more to notice tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from streaming.records import STANDING, Claim, ControlRecord, Heartbeat, Lease, Snapshot
-
-HEARTBEAT_S: Final = 0.5
-"""Seconds between two heartbeats of a shard, and two renewals of the lead."""
-
-LEASE_S: Final = 2.0
-"""Seconds without a heartbeat after which a shard's slots go to others, and the lead to another."""
+from streaming.control import HEARTBEAT_S, LEASE_S, ControlView
+from streaming.records import STANDING, Claim, Lease
 
 LAPSE_S: Final = 1.5
 """Seconds without a heartbeat that reached the log after which a shard stops by itself: before others take over."""
@@ -25,65 +20,11 @@ LAPSE_S: Final = 1.5
 TAKE_UP_S: Final = 5.0
 """Seconds an owner that lives may take to serve a slot that was claimed for it."""
 
+UNEVEN: Final = 2
+"""Slots a shard must have more than another for one to be given away: with one, the two would only change places."""
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Whose a slot is."""
-
-    owner: str
-    epoch: int
-    since: float
-    """When the claim was read, in monotonic seconds of the reader."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A shard, as it last said."""
-
-    heartbeat: Heartbeat
-    seen_at: float
-    """When that was read, in monotonic seconds of the reader: no two clocks are compared."""
-
-
-class ControlView:
-    """What the control topic adds up to, read from its beginning."""
-
-    def __init__(self) -> None:
-        self.placements: dict[int, Placement] = {}
-        """By slot."""
-        self.members: dict[str, Member] = {}
-        """By name; those that have gone for good stay, and are not alive."""
-        self.snapshots: dict[int, Snapshot] = {}
-        """By slot, the one that saves a new owner most."""
-        self.leader = ""
-        self.term = STANDING
-        self.led_at = float("-inf")
-        """When the leader was last heard of."""
-
-    def read(self, offset: int, record: ControlRecord, *, now: float) -> None:
-        """Take a record, in offset order."""
-        match record:
-            case Claim():
-                self.placements[record.slot] = Placement(record.owner, offset, now)
-            case Heartbeat():
-                self.members[record.owner] = Member(record, now)
-            case Snapshot():
-                self.snapshots[record.slot] = max(record, self.snapshots.get(record.slot, record), key=_reach)
-            case Lease(coordinator, term):
-                if term == STANDING:
-                    self.leader, self.term, self.led_at = coordinator, offset, now
-                elif term == self.term:
-                    self.led_at = now
-
-    def alive(self, owner: str, *, now: float) -> bool:
-        """Tell whether a shard has been heard of lately."""
-        member = self.members.get(owner)
-        return member is not None and now - member.seen_at <= LEASE_S
-
-
-def _reach(snapshot: Snapshot) -> tuple[int, int]:
-    # Audio first: it is let go of in minutes, and costs more to read again. A former owner's may be the further one.
-    return snapshot.audio_offset, snapshot.out_offset
+SPREAD_AT_ONCE: Final = 32
+"""Slots given to emptier shards in one tick."""
 
 
 class Coordinator:
@@ -101,15 +42,15 @@ class Coordinator:
         self._slots = tuple(slots)
         self._silence_s = LEASE_S + patience_s
         self._renewed_at = float("-inf")
-        self._asked: dict[int, tuple[int, float]] = {}  # slot -> the epoch it had, and when another owner was claimed
+        self._asked: dict[int, _Asked] = {}
 
     def leads(self, view: ControlView) -> bool:
         """Tell whether this coordinator leads, as far as it has read."""
         return view.leader == self._name
 
     def tick(self, view: ControlView, *, now: float) -> list[Claim | Lease]:
-        """Return what to append to the control topic now; to be called every ``HEARTBEAT_S`` or so."""
-        if now - self._renewed_at < HEARTBEAT_S:
+        """Return what to append to the load and control topics now; to be called every ``HEARTBEAT_S`` or so."""
+        if now - self._renewed_at < HEARTBEAT_S or (view.members and view.deaf(now=now)):
             return []
         if not self.leads(view):
             if now - view.led_at <= self._silence_s:
@@ -119,41 +60,78 @@ class Coordinator:
         self._renewed_at = now
         return [Lease(self._name, view.term), *self._claims(view, now)]
 
-    def move(self, view: ControlView, slot: int, owner: str, *, now: float) -> list[Claim]:
+    def move(self, view: ControlView, slot: int, owner: str, *, now: float, reason: str = "moved") -> list[Claim]:
         """Return the claim that moves a slot to another shard: none if that shard is not alive, or has it already."""
         placement = view.placements.get(slot)
         if not view.alive(owner, now=now) or (placement is not None and placement.owner == owner):
             return []
-        return [self._claim(view, slot, owner, "moved", now)]
+        return [self._claim(view, slot, owner, reason, now)]
 
     def _claims(self, view: ControlView, now: float) -> list[Claim]:
-        takers = {
-            name: 0
-            for name, member in sorted(view.members.items())
-            if view.alive(name, now=now) and not member.heartbeat.draining
-        }
-        for placement in view.placements.values():
-            if placement.owner in takers:
-                takers[placement.owner] += 1
-        claims: list[Claim] = []
+        load = _Load(
+            {
+                name: member.heartbeat
+                for name, member in sorted(view.members.items())
+                if view.alive(name, now=now) and not member.heartbeat.draining
+            }
+        )
+        busy = {slot for member in view.members.values() for slot in member.heartbeat.busy}
+        homeless: list[tuple[int, str]] = []
         for slot in self._slots:
+            owner = self._owner(view, slot, now)
             reason = self._why(view, slot, now)
-            others = [name for name in takers if reason != "idle" or name != view.placements[slot].owner] or list(
-                takers
-            )
-            if not reason or not others:
+            if reason:
+                homeless.append((slot, reason))
+            elif owner:
+                load.add(owner, busy=slot in busy)
+        homeless.sort(key=lambda each: each[0] not in busy)
+        claims: list[Claim] = []
+        for slot, reason in homeless:
+            unfit = view.placements[slot].owner if reason == "idle" else ""
+            taker = load.emptiest(busy=slot in busy, unfit=unfit)
+            if taker:
+                load.add(taker, busy=slot in busy)
+                claims.append(self._claim(view, slot, taker, reason, now))
+        return claims + self._spread(view, load, busy, now)
+
+    def _spread(self, view: ControlView, load: _Load, busy: Collection[int], now: float) -> list[Claim]:
+        """Give shards that have far fewer slots than others some of theirs, of those without calls."""
+        idle: dict[str, list[int]] = {}
+        for slot in self._slots:
+            placement = view.placements.get(slot)
+            if placement is None or slot in busy or self._in_motion(view, slot, now):
                 continue
-            owner = min(others, key=takers.__getitem__)
-            takers[owner] += 1
-            claims.append(self._claim(view, slot, owner, reason, now))
+            if placement.owner in load.slots and slot in view.members[placement.owner].heartbeat.slots:
+                idle.setdefault(placement.owner, []).append(slot)
+        claims: list[Claim] = []
+        while idle and len(claims) < SPREAD_AT_ONCE:
+            giver = max(idle, key=load.slots.__getitem__)
+            taker = load.emptiest(busy=False)
+            if load.slots[giver] - load.slots[taker] < UNEVEN:
+                break
+            claims.append(self._claim(view, idle[giver].pop(), taker, "spread", now))
+            load.move(giver, taker)
+            if not idle[giver]:
+                del idle[giver]
         return claims
+
+    def _owner(self, view: ControlView, slot: int, now: float) -> str:
+        """Return whose a slot is, or will be once our claim is read; empty if nobody's."""
+        if self._in_motion(view, slot, now):
+            return self._asked[slot].owner
+        placement = view.placements.get(slot)
+        return placement.owner if placement else ""
+
+    def _in_motion(self, view: ControlView, slot: int, now: float) -> bool:
+        """Tell whether a claim of ours is on its way."""
+        asked = self._asked.get(slot)
+        return asked is not None and asked.epoch == _epoch(view, slot) and now - asked.at <= LEASE_S
 
     def _why(self, view: ControlView, slot: int, now: float) -> str:
         """Say why a slot needs another owner; empty if it does not."""
+        if self._in_motion(view, slot, now):
+            return ""
         placement = view.placements.get(slot)
-        epoch, asked_at = self._asked.get(slot, (STANDING, float("-inf")))
-        if epoch == (placement.epoch if placement else STANDING) and now - asked_at <= LEASE_S:
-            return ""  # our claim is on its way
         if placement is None:
             return "new"
         if not view.alive(placement.owner, now=now):
@@ -165,9 +143,45 @@ class Coordinator:
         return "idle" if idle else ""
 
     def _claim(self, view: ControlView, slot: int, owner: str, reason: str, now: float) -> Claim:
-        placement = view.placements.get(slot)
-        self._asked[slot] = (placement.epoch if placement else STANDING, now)
+        self._asked[slot] = _Asked(_epoch(view, slot), owner, now)
         return Claim(slot, owner, self._name, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A claim that was made."""
+
+    epoch: int
+    """That the slot had then; once it has another one the claim, or somebody else's, was read."""
+    owner: str
+    at: float
+
+
+class _Load:
+    """How many slots each shard that takes some has."""
+
+    def __init__(self, takers: Iterable[str]) -> None:
+        self.slots = dict.fromkeys(takers, 0)
+        self._busy = dict(self.slots)
+
+    def add(self, owner: str, *, busy: bool) -> None:
+        if owner in self.slots:
+            self.slots[owner] += 1
+            self._busy[owner] += busy
+
+    def move(self, giver: str, taker: str) -> None:
+        self.slots[giver] -= 1
+        self.slots[taker] += 1
+
+    def emptiest(self, *, busy: bool, unfit: str = "") -> str:
+        """Return who has fewest slots, of those with calls first if it is one with calls; empty if nobody takes any."""
+        fit = [name for name in self.slots if name != unfit] or list(self.slots)
+        return min(fit, key=lambda name: (self._busy[name] if busy else 0, self.slots[name]), default="")
+
+
+def _epoch(view: ControlView, slot: int) -> int:
+    placement = view.placements.get(slot)
+    return placement.epoch if placement else STANDING
 
 
 class OwnLease:

@@ -5,10 +5,12 @@ What a shard does for a claim of its own, at offset ``epoch`` of the control top
 1. ``SlotOwner(slot, epoch, name, snapshot)``; append ``fence`` to ``out[slot]``.
 2. Tail ``out[slot]`` from ``read_out_from`` and hand every record to ``read``, from now until it stops.
 3. At ``Serve``: open sessions for its calls, tail ``audio[slot]`` from its offset, publish what the sessions say.
-4. At ``Stop``, or when its lease lapses (``stop``): close the slot's sessions and write nothing more.
+4. At ``Stop``, or when a record of it could not be written (``stop``): close its sessions and write nothing more.
 
 Safety rests on the reducer alone, which all readers share: whatever a former owner still writes lies behind the newer
-fence and does not count. Stopping early only saves work.
+fence and does not count. Stopping only saves work, so a shard whose heartbeats do not reach the log does not stop: it
+hears no audio then either, and when the log is back it reads a newer fence first, or nobody has taken over and it goes
+on without a replay.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ from streaming.reducer import Reducer
 
 MARKS_KEPT: Final = 120
 """Places a snapshot may begin at; noted once a second, they reach back well past the longest utterance."""
+
+
+CLOSED_TOLD: Final = 64
+"""Newest closed calls that a snapshot names: its reader hears no audio from before it, and so meets a closed call only
+in records that were written again lately."""
 
 
 class Phase(StrEnum):
@@ -120,7 +127,7 @@ class SlotOwner:
         return None
 
     def stop(self) -> None:
-        """Give up: our lease has lapsed, or an append failed. The next claim of the slot begins anew."""
+        """Give up: an append failed, or a newer claim is ours. The next claim of the slot begins anew."""
         self.phase = Phase.STOPPED
 
     def note(self, audio_offset: int, calls: Iterable[CallState], owing: Iterable[str] = ()) -> None:
@@ -146,7 +153,7 @@ class SlotOwner:
             out_offset=self._next_out,
             epoch=self.reducer.epoch,
             progress=self.reducer.progress_of_all,
-            closed=self.reducer.closed,
+            closed=self.reducer.closed[-CLOSED_TOLD:],
             audio_offset=best.audio_offset,
             calls=tuple(call for call in best.calls if not self.reducer.is_closed(call.spec.call)),
         )

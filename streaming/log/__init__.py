@@ -25,10 +25,12 @@ class Topic(StrEnum):
     CALLS = "calls"
     """Which slot a call lives in, in slot 0; newest record of a call wins."""
     CONTROL = "control"
-    """Who owns which slot, in slot 0: claims, heartbeats, the coordinator's lease."""
+    """Who owns which slot, in slot 0: the newest claim of each, and where its next owner may begin."""
+    LOAD = "load"
+    """Who lives, in slot 0: shards' heartbeats and the coordinator's lease; kept for a minute."""
 
 
-ONE_SLOT: Final = frozenset({Topic.CALLS, Topic.CONTROL})
+ONE_SLOT: Final = frozenset({Topic.CALLS, Topic.CONTROL, Topic.LOAD})
 """Topics whose records are all in slot 0, so that they have one order."""
 
 
@@ -41,7 +43,7 @@ class Entry:
     offset: int
     """Position in the slot: 0 and up, each append one more."""
     key: str
-    """The call's id, or empty."""
+    """The call's id, or what else a compacted topic keeps the newest record of; may be empty."""
     value: bytes
 
 

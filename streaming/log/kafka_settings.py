@@ -82,10 +82,14 @@ class KafkaSettings:
             Topic.OUT: ("delete", self.out_keep_s, hour_ms),
             Topic.PARTIALS: ("delete", 60.0, 60_000),
             Topic.CALLS: ("compact,delete", 86_400.0, hour_ms),
-            Topic.CONTROL: ("compact", -0.001, 600_000),  # forever: the newest claim of a slot must stay
+            # Forever: the newest claim of a slot must stay. Closed and compacted often: every process reads it all.
+            Topic.CONTROL: ("compact", -0.001, 60_000),
+            Topic.LOAD: ("delete", 60.0, 60_000),
         }
         policy, keep_s, close_ms = kept[topic]
+        often = {"min.cleanable.dirty.ratio": "0.1"} if topic is Topic.CONTROL else {}
         return {
+            **often,
             "cleanup.policy": policy,
             "retention.ms": str(round(keep_s * 1000)),
             "segment.ms": str(close_ms),

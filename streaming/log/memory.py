@@ -17,6 +17,7 @@ KEEP_S: Final[Mapping[Topic, float]] = {
     Topic.PARTIALS: 5.0,
     Topic.CALLS: 86_400.0,
     Topic.CONTROL: 86_400.0,
+    Topic.LOAD: 60.0,
 }
 """Seconds a record is kept: nobody replays audio after a crash of this process, so it goes first."""
 

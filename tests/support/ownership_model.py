@@ -17,9 +17,10 @@ from zlib import crc32
 
 import numpy as np
 
-from scaler.control import HEARTBEAT_S, ControlView, Coordinator
+from scaler.control import Coordinator
 from scaler.ownership import Phase, Serve, SlotOwner, Stop
 from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.control import HEARTBEAT_S, ControlView
 from streaming.decoding import Float32Array, Word
 from streaming.media import MediaClock
 from streaming.records import (

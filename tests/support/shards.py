@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -178,7 +177,6 @@ class Workshop:
             settings=settings_for_tests(),
             ladder=LADDER,
             observer=self.notes,
-            epoch=5,
             idle_s=idle_s,
             clock=clock,
         )
@@ -197,21 +195,18 @@ class Workshop:
         """Write to a slot's audio."""
         await self.log.append(Topic.AUDIO, slot, "", encode(record))
 
-    async def open(
-        self, call: str, slot: int = 1, model: str | None = None, *, kept: bool = False, resume_s: float = 0.0
-    ) -> None:
-        """Begin a call, which may insist on a model and may be kept."""
+    async def open(self, call: str, slot: int = 1, model: str | None = None) -> None:
+        """Begin a call, which may insist on a model."""
         scene = self.scenes[call]
         audio = AudioFormat(scene.encoding, scene.rate)
-        spec = CallSpec(call, "tenant", audio, ("side",), interim=self._interim, model=model)
-        await self.put(CallOpened(replace(spec, kept=kept, resume_s=resume_s)), slot)
+        await self.put(CallOpened(CallSpec(call, "tenant", audio, ("side",), interim=self._interim, model=model)), slot)
 
-    async def speak(self, call: str, slot: int = 1, until_s: float | None = None) -> None:
-        """Send the call's audio from its start."""
+    async def speak(self, call: str, slot: int = 1, until_s: float | None = None, first: int = 0) -> None:
+        """Send the call's audio from its start; ``first`` is the number of its first chunk."""
         scene = self.scenes[call]
         payload = scene.payload[: None if until_s is None else round(until_s * scene.rate) * 2]
         size = round(CHUNK_S * scene.rate) * 2
-        for number, at in enumerate(range(0, len(payload), size)):
+        for number, at in enumerate(range(0, len(payload), size), first):
             await self.put(AudioChunk(call, number, 0, UNTIMED, payload[at : at + size]), slot)
             await asyncio.sleep(0)  # as gateways do between chunks
 

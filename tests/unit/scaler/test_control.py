@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from scaler.control import LAPSE_S, LEASE_S, TAKE_UP_S, ControlView, Coordinator, OwnLease
+from scaler.control import LAPSE_S, TAKE_UP_S, Coordinator, OwnLease
+from streaming.control import FORGET_S, LEASE_S, ControlView
 from streaming.records import STANDING, Claim, ControlRecord, Heartbeat, Lease, Snapshot
 
 
@@ -124,7 +127,8 @@ def test_a_claim_on_its_way_is_not_made_again_until_it_is_overdue(control: Contr
     assert len(claims(coordinator, control, now=0.0)) == 1
 
     assert claims(coordinator, control, now=1.0) == []
-    control.append(beat("a"), now=LEASE_S + 1.0)
+    for moment in (1.0, 2.0, LEASE_S + 1.0):
+        control.append(beat("a"), now=moment)
     assert len(claims(coordinator, control, now=LEASE_S + 1.0)) == 1
 
 
@@ -132,7 +136,8 @@ def test_slots_of_a_shard_that_is_gone_go_to_the_ones_with_fewest(control: Contr
     coordinator = leading(control, slots=3)
     control.append(beat("a"), beat("b"), beat("c"), now=-5.0)
     control.append(Claim(0, "a", "c", "new"), Claim(1, "b", "c", "new"), Claim(2, "b", "c", "new"), now=-5.0)
-    control.append(beat("b", 1, 2), beat("c"), now=0.0)
+    for moment in (-4.0, -3.0, -2.0, -1.0, 0.0):
+        control.append(beat("b", 1, 2), beat("c"), now=moment)
 
     assert claims(coordinator, control, now=0.0) == [Claim(0, "c", "c", "lost")]
 
@@ -179,6 +184,64 @@ def test_a_slot_is_moved_to_a_shard_that_lives_and_has_it_not(control: Control) 
     assert coordinator.move(control.view, 0, "stranger", now=0.0) == []
     assert coordinator.move(control.view, 0, "b", now=0.0) == [Claim(0, "b", "c", "moved")]
     assert claims(coordinator, control, now=0.5) == []
+
+
+def test_a_newcomer_is_given_slots_of_those_that_have_more_but_none_with_calls(control: Control) -> None:
+    """It could take no call without; and a call that is moved is heard again from its last final."""
+    coordinator = leading(control, slots=5)
+    control.append(*(Claim(slot, "a", "c", "new") for slot in range(5)), now=0.0)
+    control.append(replace(beat("a", *range(5)), busy=(4,)), beat("b"), now=0.0)
+
+    assert claims(coordinator, control, now=0.0) == [Claim(3, "b", "c", "spread"), Claim(2, "b", "c", "spread")]
+    assert claims(coordinator, control, now=0.5) == []  # on their way
+
+
+def test_slots_that_are_all_busy_stay_where_they_are(control: Control) -> None:
+    coordinator = leading(control, slots=3)
+    control.append(*(Claim(slot, "a", "c", "new") for slot in range(3)), now=0.0)
+    control.append(replace(beat("a", 0, 1, 2), busy=(0, 1)), beat("b"), now=0.0)
+
+    assert claims(coordinator, control, now=0.0) == [Claim(2, "b", "c", "spread")]
+
+
+def test_slots_with_calls_are_shared_out_evenly_by_themselves(control: Control) -> None:
+    """A shard that dies leaves a few busy slots among many idle ones; no one heir should get all of those."""
+    coordinator = leading(control, slots=6)
+    control.append(*(Claim(slot, "a", "c", "new") for slot in range(6)), now=0.0)
+    control.append(replace(beat("a", *range(6), draining=True), busy=(0, 2)), beat("b"), beat("c"), now=0.0)
+
+    owners = {claim.slot: claim.owner for claim in claims(coordinator, control, now=0.0)}
+
+    assert owners[0] != owners[2]
+    assert sorted(owners.values()) == ["b"] * 3 + ["c"] * 3
+
+
+def test_who_hears_nothing_at_all_takes_nobody_for_dead(control: Control) -> None:
+    """The log was away, or this process slept: everybody is given the time that was missed."""
+    coordinator = leading(control, slots=1)
+    control.append(Claim(0, "a", "c", "new"), beat("a", 0), beat("b"), now=0.0)
+
+    assert claims(coordinator, control, now=60.0) == []
+    control.append(beat("b"), now=60.0)
+    assert claims(coordinator, control, now=60.5) == []
+    control.append(beat("a", 0), now=61.0)
+    assert control.view.alive("a", now=61.0)
+
+
+def test_shards_that_have_been_gone_for_long_are_forgotten(control: Control) -> None:
+    """Each start of a shard has a new name."""
+    control.append(beat("a"), now=0.0)
+    for moment in range(1, int(FORGET_S) + 2):
+        control.append(beat("b"), now=float(moment))
+
+    assert set(control.view.members) == {"b"}
+
+
+def test_a_lead_whose_beginning_is_not_kept_any_more_is_known_from_its_renewal(control: Control) -> None:
+    """Heartbeats and leases are kept for a minute."""
+    control.append(Lease("one", 700), now=1.0)
+
+    assert (control.view.leader, control.view.term) == ("one", 700)
 
 
 def test_a_slot_nobody_had_can_be_moved_to_a_shard(control: Control) -> None:
