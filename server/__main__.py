@@ -1,4 +1,4 @@
-"""The command line: ``python -m server standalone`` and ``python -m server defaults``."""
+"""The command line: ``python -m server`` standalone, gateway, shard or defaults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -16,6 +18,29 @@ from server.settings import Settings, default_file, load
 
 BAD_SETTINGS = 2
 """Exit code of a process that could not start because of how it was asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process does."""
+
+    module: str
+    """Loaded for it alone: a gateway needs nothing of the devices."""
+    help: str
+    section: str
+    """Of the settings that hold its address."""
+    address: str
+
+
+ROLES: Final = {
+    "standalone": Role(
+        "server.standalone", "serve calls from this process and its devices, alone", "listen", "address to listen on"
+    ),
+    "gateway": Role("server.gateway_role", "serve sockets of a cluster", "listen", "address to listen on"),
+    "shard": Role(
+        "server.shard_role", "serve slots of a cluster with this machine's devices", "shard", "address of its metrics"
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load(chosen.settings, _flags(chosen))
         logs.configure(settings.logs.level, settings.logs.format)
-        run: Callable[[Settings], Awaitable[int]] = importlib.import_module("server.standalone").run
+        run: Callable[[Settings], Awaitable[int]] = importlib.import_module(ROLES[chosen.command].module).run
         return uvloop.run(_awaited(run(settings)))
     except BadSetting as problem:
         return _refuse(problem)
@@ -70,13 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m server", description="Streaming transcription of live calls.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("defaults", help="print the settings file with every default")
-    standalone = commands.add_parser("standalone", help="serve calls from this process and its devices, alone")
-    standalone.add_argument("--settings", type=Path, metavar="FILE", help="TOML file; see 'defaults'")
-    standalone.add_argument("--host", help="address to listen on")
-    standalone.add_argument("--port", help="TCP port to listen on")
-    standalone.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as limits.max_calls=50"
-    )
+    for name, role in ROLES.items():
+        command = commands.add_parser(name, help=role.help)
+        command.add_argument("--settings", type=Path, metavar="FILE", help="TOML file; see 'defaults'")
+        command.add_argument("--host", help=role.address)
+        command.add_argument("--port", help="its TCP port")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="NAME=VALUE", help="any setting, such as limits.max_calls=50"
+        )
     return parser
 
 
@@ -87,10 +113,11 @@ def _flags(chosen: argparse.Namespace) -> dict[str, str]:
         if not equals:
             raise BadSetting(f"--set {given}: write NAME=VALUE")
         flags[name.strip()] = value.strip()
+    section = ROLES[chosen.command].section
     if chosen.host is not None:
-        flags["listen.host"] = str(chosen.host)
+        flags[f"{section}.host"] = str(chosen.host)
     if chosen.port is not None:
-        flags["listen.port"] = str(chosen.port)
+        flags[f"{section}.port"] = str(chosen.port)
     return flags
 
 

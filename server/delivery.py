@@ -27,10 +27,8 @@ from streaming.records import (
     Finalized,
     OutRecord,
     Partial,
-    Paused,
     Progress,
     QualityChanged,
-    Resumed,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -49,8 +47,6 @@ Told = (
     | Finalized
     | Dtmf
     | QualityChanged
-    | Resumed
-    | Paused
     | CallClosed
     | Partial
 )
@@ -169,8 +165,6 @@ class Delivery:
                 | Finalized()
                 | Dtmf()
                 | QualityChanged()
-                | Resumed()
-                | Paused()
             ):
                 if self._accepted(reducer, record):
                     self._tell(record)

@@ -21,25 +21,10 @@ ENDED_KEPT: Final = 10_000
 class Place:
     """Where a call lives, or lived until lately."""
 
-    spec: CallSpec
+    call: str
+    tenant: str
     slot: int
-    resume_hash: str = ""
-    """SHA-256, in hex, of what who resumes the call must show; empty where nobody can."""
-
-    @property
-    def call(self) -> str:
-        """Its id."""
-        return self.spec.call
-
-    @property
-    def tenant(self) -> str:
-        """Whose it is."""
-        return self.spec.tenant
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of its sides."""
-        return self.spec.labels
+    labels: tuple[str, ...]
 
 
 class Directory:
@@ -73,6 +58,10 @@ class Directory:
         """Return how many calls a tenant has in progress."""
         return self._by_tenant[tenant]
 
+    def calls_in(self, slot: int) -> int:
+        """Return how many calls a slot has in progress."""
+        return self._by_slot[slot]
+
     def find(self, call: str) -> Place | None:
         """Return where a call lives, or lived lately; None for one that is not known."""
         return self._live.get(call) or self._ended.get(call)
@@ -89,10 +78,10 @@ class Directory:
         """
         return min(slots, key=self._by_slot.__getitem__)
 
-    def place(self, spec: CallSpec, slot: int, resume_hash: str = "") -> None:
+    def place(self, spec: CallSpec, slot: int) -> None:
         """Put a call into a slot, at once for this gateway and through the log for the others."""
         self._ours.add(spec.call)
-        record = CallPlaced(spec, slot, resume_hash)
+        record = CallPlaced(spec.call, spec.tenant, slot, spec.labels, spec.opened_at)
         self._put(record)
         self._unwritten.put_nowait(record)
 
@@ -110,7 +99,7 @@ class Directory:
             while True:
                 for entry in await reader.next():
                     match decode(entry.value):
-                        case CallPlaced() as placed if placed.spec.call not in self._ours:
+                        case CallPlaced() as placed if placed.call not in self._ours:
                             self._put(placed)
                         case CallRemoved(call) if call not in self._ours:
                             self._take_out(call)
@@ -122,15 +111,13 @@ class Directory:
     async def _write(self) -> None:
         while True:
             record = await self._unwritten.get()
-            call = record.spec.call if isinstance(record, CallPlaced) else record.call
-            await self._log.append(Topic.CALLS, 0, call, encode(record))
+            await self._log.append(Topic.CALLS, 0, record.call, encode(record))
 
     def _put(self, placed: CallPlaced) -> None:
-        call = placed.spec.call
-        self._take_out(call)
-        self._live[call] = Place(placed.spec, placed.slot, placed.resume_hash)
+        self._take_out(placed.call)
+        self._live[placed.call] = Place(placed.call, placed.tenant, placed.slot, placed.labels)
         self._by_slot[placed.slot] += 1
-        self._by_tenant[placed.spec.tenant] += 1
+        self._by_tenant[placed.tenant] += 1
 
     def _take_out(self, call: str) -> None:
         place = self._live.pop(call, None)

@@ -7,6 +7,7 @@ GatewayError
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 
@@ -34,3 +35,8 @@ class Refusal(GatewayError):
 
 class BadSetting(GatewayError):
     """Settings that cannot be used; the message names the setting, what came and what would do."""
+
+
+def why(problem: OSError) -> str:
+    """Say what the system says, without the event loop's prose around it."""
+    return os.strerror(problem.errno).lower() if problem.errno is not None and problem.errno > 0 else str(problem)

@@ -6,7 +6,6 @@ import asyncio
 import http
 import json
 import logging
-import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -33,7 +32,7 @@ from server.connection import Connection, Services, Socket
 from server.delivery import Delivery
 from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
-from server.errors import BadSetting, Refusal
+from server.errors import BadSetting, Refusal, why
 from server.front import Front
 from server.gate import Gate, read_caller
 from server.health import ReadinessProbe, always_ready
@@ -236,7 +235,7 @@ class Gateway:
             )
         except OSError as problem:
             raise BadSetting(
-                f"cannot listen on {listen.host}:{listen.port}: {_why(problem)}; "
+                f"cannot listen on {listen.host}:{listen.port}: {why(problem)}; "
                 "choose another listen.host or listen.port"
             ) from problem
 
@@ -366,8 +365,3 @@ class Gateway:
 def _response(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     fields = Headers({**headers, "Content-Length": str(len(body)), "Connection": "close"})
     return Response(status, http.HTTPStatus(status).phrase, fields, body)
-
-
-def _why(problem: OSError) -> str:
-    """Say what the system says, without the event loop's prose around it."""
-    return os.strerror(problem.errno).lower() if problem.errno is not None and problem.errno > 0 else str(problem)

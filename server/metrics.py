@@ -122,28 +122,21 @@ class Metrics:
         self.faults = Counter(
             "trunkline_gpu_faults_total", "What went wrong on devices.", ("gpu", "kind"), registry=registry
         )
-        self.outlet_waiting = Gauge(
-            "trunkline_outlet_waiting",
-            "Documents handed to an outlet that are neither told nor given up.",
-            ("outlet",),
-            registry=registry,
-        )
-        self.outlet_given_up = Counter(
-            "trunkline_outlet_given_up_total",
-            "Documents that a receiver never took.",
-            ("outlet",),
-            registry=registry,
-        )
-        self.webhook_tries = Counter(
-            "trunkline_webhook_tries_total",
-            "Posts to webhooks and what came of them.",
-            ("outlet", "outcome"),
-            registry=registry,
-        )
         self.device_ready = Gauge("trunkline_device_ready", "Whether a device takes jobs.", ("gpu",), registry=registry)
         self._declare_scaling(registry)
+        self._declare_cluster(registry)
         build = Info("trunkline_build", "What runs here.", registry=registry)
         build.info({"version": VERSION, "python": platform.python_version()})
+
+    def _declare_cluster(self, registry: CollectorRegistry) -> None:
+        """Declare what a process of a cluster says of its part in it."""
+        self.shard_calls = Gauge("trunkline_shard_calls", "Calls this shard serves.", registry=registry)
+        self.shard_slots = Gauge("trunkline_shard_slots", "Slots this shard serves.", registry=registry)
+        self.log_waiting = Gauge(
+            "trunkline_log_waiting_seconds",
+            "How long the oldest record has been waiting for the brokers.",
+            registry=registry,
+        )
 
     def _declare_scaling(self, registry: CollectorRegistry) -> None:
         """Declare what the scaler says; one process is one shard, so that no label needs to name it."""

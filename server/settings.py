@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -181,35 +181,6 @@ class WhisperLive(_Section):
     """Whose calls those of clients without a valid key are; not set means that a key is needed, as anywhere else."""
 
 
-class Webhook(BaseModel):
-    """One receiver of webhooks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    url: str
-    """Where documents are posted to, https:// or http://."""
-    secrets: tuple[SecretStr, ...] = ()
-    """Sign them, as the Standard Webhooks specification says: "whsec_" and a key in base64; two while they change."""
-    events: tuple[Literal["call_started", "final", "call_ended"], ...] = ("final", "call_ended")
-    """Which documents; call_ended carries the whole transcript."""
-    tenants: tuple[str, ...] = ()
-    """Whose calls; none means everybody's."""
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Time the receiver has to answer, in seconds."""
-    at_once: int = Field(default=16, ge=1)
-    """Requests under way at a time; those of one call go one after the other."""
-    give_up_s: float = Field(default=3600.0, gt=0)
-    """Seconds after which a document that was never taken is given up and counted."""
-
-
-class Webhooks(_Section):
-    """Receivers of finals and of whole transcripts, wherever the calls came from."""
-
-    endpoints: dict[str, Webhook] = {}
-    """Name to receiver, each a table of its own, such as [webhooks.endpoints.crm] with url = "https://…". A receiver
-    has: url, secrets (whsec_…), events (call_started, final, call_ended), tenants, timeout_s, at_once, give_up_s."""
-
-
 class Models(_Section):
     """Which models write, and where they come from."""
 
@@ -293,6 +264,56 @@ class Speech(_Section):
     """Longest gap on a call's media clock that is filled with silence, in seconds."""
 
 
+class Kafka(_Section):
+    """The log of a cluster, for the commands gateway and shard; the same for all of its processes."""
+
+    bootstrap: str = ""
+    """Brokers to ask first, such as "kafka-0:9092,kafka-1:9092"."""
+    prefix: str = Field(default="trunkline", min_length=1)
+    """Beginning of every topic's name."""
+    slots: int = Field(default=256, ge=1)
+    """Slots: what calls are placed in and shards own. Partitions of the topics; fixed once those are made."""
+    create_topics: bool = True
+    """Whether topics that are not there are created."""
+    audio_keep_s: float = Field(default=900.0, ge=120)
+    """How long audio is kept, in seconds: the longest a call may wait for a shard."""
+    out_keep_s: float = Field(default=86_400.0, ge=900)
+    """How long text is kept, in seconds."""
+    linger_ms: int = Field(default=1, ge=0)
+    """Most that a record waits for others to share a request with, in milliseconds."""
+    request_timeout_s: float = Field(default=15.0, gt=0)
+    """Seconds until a broker that does not answer is given up; more than an election of leaders takes."""
+    trouble_s: float = Field(default=1.5, gt=0)
+    """Seconds a record may wait for the brokers before the log counts as away: calls are told, new ones refused."""
+    tls: bool = False
+    """Whether brokers are spoken to over TLS."""
+    ca_file: str | None = None
+    """PEM file of the authority that signed the brokers' certificates; not set for the system's."""
+    certificate_file: str | None = None
+    """PEM file of our own certificate, where brokers want one."""
+    key_file: str | None = None
+    """PEM file of its key."""
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in (SASL); not set for no login."""
+    username: str = ""
+    """Who logs in."""
+    password: SecretStr | None = None
+    """With which password."""
+
+
+class Shard(_Section):
+    """A shard of a cluster, for the command shard."""
+
+    name: str | None = None
+    """Beginning of its name in the cluster; not set for the host's name."""
+    host: str = "127.0.0.1"
+    """Address that /healthz, /readyz and /metrics are served on; open to who asks, so keep it inside."""
+    port: int = Field(default=8081, ge=0, le=65535)
+    """TCP port of these; 0 lets the system choose."""
+    drain_s: float = Field(default=20.0, ge=0)
+    """Time that other shards have to take over when this one is asked to stop, in seconds."""
+
+
 class Logs(_Section):
     """What is logged, to stderr."""
 
@@ -320,7 +341,6 @@ class Settings(BaseSettings):
     twilio: Twilio = Twilio()
     deepgram: Deepgram = Deepgram()
     files: Files = Files()
-    webhooks: Webhooks = Webhooks()
     models: Models = Models()
     devices: Devices = Devices()
     ladder: Ladder = Ladder()
@@ -332,6 +352,8 @@ class Settings(BaseSettings):
     audiosocket: AudioSocket = AudioSocket()
     wyoming: Wyoming = Wyoming()
     whisper_live: WhisperLive = WhisperLive()
+    kafka: Kafka = Kafka()
+    shard: Shard = Shard()
     logs: Logs = Logs()
 
     @classmethod
@@ -422,19 +444,13 @@ def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str
     return merged
 
 
-def _nested(flags: Mapping[str, str]) -> dict[str, object]:
-    sections: dict[str, object] = {}
+def _nested(flags: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    sections: dict[str, dict[str, object]] = {}
     for dotted, text in flags.items():
-        *path, name = dotted.split(".")
-        if not path:
+        section, _, key = dotted.partition(".")
+        if not key:
             raise BadSetting(f"setting {dotted!r} must be named with its section, like listen.port")
-        place = sections
-        for step in path:
-            within = place.setdefault(step, {})
-            if not isinstance(within, dict):
-                raise BadSetting(f"setting {dotted!r} lies within a setting that is a value of its own")
-            place = cast("dict[str, object]", within)
-        place[name] = _value(text)
+        sections.setdefault(section, {})[key] = _value(text)
     return sections
 
 

@@ -24,14 +24,10 @@ from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
-from server.outlets.outlet import WholeLedger
-from server.outlets.running import outlets
-from server.settings import Devices, LadderRung, Settings, Speech
-from streaming.channel import ChannelSettings
-from streaming.endpoint import EndpointSettings
-from streaming.ladder import Ladder, Rung, stretched
+from server.quality import channel_settings, quality_ladder
+from server.settings import Devices, Settings
+from streaming.ladder import Ladder
 from streaming.log.memory import MemoryLog
-from streaming.utterance import WindowSettings
 
 GPU_STUCK_AFTER_S = 5.0
 """Least seconds after which a batch on a GPU is given up."""
@@ -99,8 +95,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
-        async with outlets(settings.webhooks, source, metrics, lambda _: WholeLedger(source.slots)):
-            await gateway.run(stop)
+        await gateway.run(stop)
         starting.cancel()
         running.cancel()
 
@@ -119,42 +114,6 @@ async def check_start(pool: DevicePool) -> None:
                 "that is damaged, copy the whole folder again"
             )
         await asyncio.sleep(START_POLL_S)
-
-
-def quality_ladder(settings: Settings) -> Ladder:
-    """Make the ladder: as set, or of the one or two models there are.
-
-    Raises:
-        BadSetting: If two rungs in a row are the same.
-    """
-    best = Rung(
-        partial_model=settings.models.partial or settings.models.final,
-        final_model=settings.models.final,
-        cadence_s=settings.speech.cadence_s,
-        beam=settings.models.final_beam,
-        lead_s=settings.speech.lead_s,
-        longest_s=settings.speech.longest_s,
-    )
-    if not settings.ladder.rungs:
-        return stretched(best)
-    try:
-        return Ladder(tuple(_rung(each, best) for each in settings.ladder.rungs))
-    except ValueError as problem:
-        raise BadSetting(f"ladder.rungs: {problem}") from problem
-
-
-def _rung(given: LadderRung, best: Rung) -> Rung:
-    """Fill in what a rung leaves open; partials without a model of their own are written by that of its finals."""
-    final = given.final or best.final_model
-    return Rung(
-        partial_model=given.partial or (final if given.final else best.partial_model),
-        final_model=final,
-        cadence_s=given.cadence_s or best.cadence_s,
-        beam=given.beam or best.beam,
-        lead_s=best.lead_s if given.lead_s is None else given.lead_s,
-        longest_s=given.longest_s or best.longest_s,
-        speculate=given.speculate,
-    )
 
 
 def find_models(ladder: Ladder, *, allow_hub: bool) -> int:
@@ -216,22 +175,3 @@ def device_specs(devices: Devices, ladder: Ladder) -> list[DeviceSpec]:
             )
         )
     return specs
-
-
-def channel_settings(speech: Speech, final_beam: int, n_mels: int) -> ChannelSettings:
-    """Hand the settings to the core as plain numbers."""
-    endpoint = EndpointSettings(
-        start_threshold=speech.start_threshold,
-        stop_threshold=speech.stop_threshold,
-        hesitation_ms=speech.hesitation_ms,
-        endpoint_ms=speech.endpoint_ms,
-    )
-    windows = WindowSettings(
-        first_partial_s=speech.first_partial_s,
-        cadence_s=speech.cadence_s,
-        lead_s=speech.lead_s,
-        longest_s=speech.longest_s,
-    )
-    return ChannelSettings(
-        endpoint=endpoint, windows=windows, final_beam=final_beam, n_mels=n_mels, max_gap_s=speech.max_gap_s
-    )

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from server.errors import BadSetting
+from server.quality import quality_ladder
 from server.settings import Devices, Ladder, LadderRung, Models, Settings, Speech
-from server.standalone import device_specs, quality_ladder
+from server.standalone import device_specs
 from streaming.ladder import Rung
 
 

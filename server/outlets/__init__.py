@@ -1,1 +1,0 @@
-"""Where transcripts go by themselves: signed webhooks and a public Kafka topic."""

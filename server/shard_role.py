@@ -1,0 +1,120 @@
+"""A shard of a cluster: devices on one side, the log in Kafka on the other; gateways are other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import signal
+import socket
+from collections.abc import Iterable
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from gpu.loudness import LoudnessVad
+from gpu.pool import DevicePool
+from scaler.shard import Shard
+from server.cluster_log import cluster_log
+from server.health import Readiness
+from server.metrics import Metrics
+from server.observers import DeviceObserver, ShardObserver
+from server.pages import serve_pages
+from server.quality import channel_settings, quality_ladder
+from server.settings import Settings
+from server.standalone import SCRIPTED_MELS, check_start, device_specs, find_detector, find_models
+from streaming.control import ControlView
+
+log = structlog.get_logger()
+
+FULL_S: float = 1.0
+"""Seconds of work before the devices that count as a full load."""
+
+CALL_LOAD: float = 0.01
+"""Load that a call is taken to be where the devices have nothing to wait for."""
+
+
+async def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then give all slots away.
+
+    Returns:
+        The exit code: 0 after a stop that was asked for.
+
+    Raises:
+        BadSetting: If a model is missing or damaged, the address cannot be listened on, or the log cannot be used.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+    return 0
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        BadSetting: If a model is missing or damaged, the address cannot be listened on, or the log cannot be used.
+    """
+    ladder = quality_ladder(settings)
+    scripted = settings.devices.engine == "scripted"
+    mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
+    metrics = Metrics(CollectorRegistry())
+    pool = DevicePool(device_specs(settings.devices, ladder), ladder[0], observer=DeviceObserver(metrics))
+    metrics.expected_wait.set_function(pool.expected_wait_s)
+    metrics.backlog.set_function(pool.backlog_s)
+    name = f"{settings.shard.name or socket.gethostname()}-{secrets.token_hex(3)}"
+    joined = asyncio.Event()
+
+    def readiness() -> Readiness:
+        if not pool.status().ready:
+            return Readiness(ready=False, reason="no device is ready yet: models are loading")
+        if stop.is_set():
+            return Readiness(ready=False, reason="draining")
+        return Readiness(ready=joined.is_set(), reason="" if joined.is_set() else "not a member of the cluster yet")
+
+    async with (
+        serve_pages(settings.shard.host, settings.shard.port, readiness, metrics) as port,
+        cluster_log(settings.kafka, stop) as source,
+        pool,
+    ):
+        if source is None:
+            return
+        log.info("shard.starting", name=name, host=settings.shard.host, port=port)
+        shard = Shard(
+            source,
+            LoudnessVad() if scripted else find_detector(),
+            pool,
+            settings=channel_settings(settings.speech, settings.models.final_beam, mels),
+            ladder=ladder,
+            observer=ShardObserver(metrics),
+            idle_s=settings.limits.call_idle_s,
+            name=name,
+        )
+        metrics.shard_calls.set_function(lambda: shard.calls)
+        metrics.shard_slots.set_function(lambda: len(shard.slots))
+        metrics.log_waiting.set_function(source.waiting_s)
+        await check_start(pool)
+        await shard.join(joined, stop, drain_s=settings.shard.drain_s, policy=_Unmoved(pool, shard))
+        log.info("shard.left", name=name)
+
+
+class _Unmoved:
+    """Tells the load of the devices, and moves nothing that does not have to move."""
+
+    def __init__(self, pool: DevicePool, shard: Shard) -> None:
+        self._pool = pool
+        self._shard = shard
+
+    def load(self) -> float:
+        """Return the share of what this shard can do that it does."""
+        backlog_s = self._pool.backlog_s()
+        if math.isinf(backlog_s):
+            return 1.0  # its devices start again; others are better off meanwhile
+        return backlog_s / FULL_S + CALL_LOAD * self._shard.calls
+
+    def moves(self, view: ControlView, *, now: float) -> Iterable[tuple[int, str]]:
+        """Return none."""
+        del view, now
+        return ()

@@ -1,0 +1,118 @@
+"""A cluster in real processes on a real broker: gateways, shards, and hands to kill and replace them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.kafka_broker import KafkaCluster, KafkaMissing
+from tests.support.servers import SCRIPTED, ServerProcess, free_port, launch, until
+
+READY_S: Final = 90.0
+"""Seconds until a process must be ready; they start side by side on a busy machine."""
+SLOTS: Final = 8
+
+
+class Cluster:
+    """Gateways and shards on one log.
+
+    Args:
+        bootstrap: Brokers.
+        folder: Where logs go.
+        prefix: Of the topics.
+        slots: Of the log.
+        flags: Further settings of every process.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        folder: Path,
+        *,
+        prefix: str = "trunkline",
+        slots: int = SLOTS,
+        flags: tuple[str, ...] = (),
+    ) -> None:
+        self.gateways: dict[str, ServerProcess] = {}
+        self.shards: dict[str, ServerProcess] = {}
+        self._folder = folder
+        self._flags = (*SCRIPTED, *flags)
+        self._environment: Mapping[str, str] = {
+            "TRUNKLINE_KAFKA__BOOTSTRAP": bootstrap,
+            "TRUNKLINE_KAFKA__PREFIX": prefix,
+            "TRUNKLINE_KAFKA__SLOTS": str(slots),
+        }
+
+    def start(self, *, gateways: int = 1, shards: int = 2) -> None:
+        """Start processes and wait until all are ready; their names count up from what there was."""
+        started = [self.start_shard(f"shard-{len(self.shards)}") for _ in range(shards)]
+        started += [self.start_gateway(f"gateway-{len(self.gateways)}") for _ in range(gateways)]
+        for each in started:
+            self.await_ready(each)
+
+    def start_shard(self, name: str) -> ServerProcess:
+        """Start a shard; it may not be ready yet."""
+        self.shards[name] = shard = self._start("shard", name, "--set", f"shard.name={name}")
+        return shard
+
+    def start_gateway(self, name: str) -> ServerProcess:
+        """Start a gateway; it may not be ready yet."""
+        self.gateways[name] = gateway = self._start("gateway", name)
+        return gateway
+
+    def await_ready(self, process: ServerProcess) -> float:
+        """Wait until a process is ready, and return how long that took in seconds."""
+        return until(
+            lambda: process.is_ready, READY_S, f"a process to be ready; its log: {process.log}", process.process
+        )
+
+    def stop(self) -> None:
+        """End every process, as a power cut would."""
+        for each in (*self.gateways.values(), *self.shards.values()):
+            if each.process.poll() is None:
+                each.process.send_signal(signal.SIGCONT)
+                each.process.kill()
+            each.process.wait()
+
+    def _start(self, role: str, name: str, *flags: str) -> ServerProcess:
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "server",
+            role,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *self._flags,
+            *flags,
+        ]
+        return launch(command, port, self._folder / f"{name}-{port}.log", self._environment)
+
+
+def start_broker(brokers: int = 1) -> KafkaCluster:
+    """Start brokers, or skip where there can be none."""
+    try:
+        return KafkaCluster(brokers)
+    except KafkaMissing as problem:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(problem))
+
+
+@contextmanager
+def cluster_on(bootstrap: str, folder: Path, *, prefix: str, slots: int = SLOTS) -> Generator[Cluster]:
+    """A cluster for the length of the context, with nothing started yet."""
+    cluster = Cluster(bootstrap, folder, prefix=prefix, slots=slots)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
