@@ -1,0 +1,1 @@
+"""What is installed and watched: generators of files that are committed beside them."""
