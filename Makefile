@@ -84,6 +84,10 @@ lock: setup ## Renew the locks from pyproject.toml
 	$(LOCK) --constraints requirements/dev.lock --output-file requirements/run.lock
 	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
+	$(LOCK) --constraints requirements/dev.lock --extra kafka --extra keda --output-file requirements/image.lock
+
+tools: setup ## Build Helm with Go, where none is installed, and fetch the schemas that charts are held against
+	$(BIN)/python -m tests.support.go_tools
 
 protocols: setup ## Generate again what is made from protocol definitions
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/autoscaling/externalscaler.proto
