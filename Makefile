@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TORCH := $(VENV)-torch
 PORT ?= 8080
 
 # What is pure has no excuse for a line or a branch without a test.
 PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
 
+TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py -k 'torch_engine or front_end or torch:'
+
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
+.PHONY: help setup setup-torch test-torch check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +27,16 @@ $(INSTALLED): requirements/dev.lock clients/python/pyproject.toml
 		echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable clients/python
+	@touch $@
+
+setup-torch: $(TORCH)/.installed ## Put PyTorch and DALI beside the environment: 2 GB to download, 5 GB on disk
+
+# A layer: what it does not hold is taken from the environment below it.
+$(TORCH)/.installed: requirements/torch.lock $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(TORCH)
+	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --no-deps --require-hashes -r requirements/torch.lock
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(TORCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
 	@touch $@
 
 check: lint formatting mypy pyright imports ## Lint, formatting, types twice over, import rules
@@ -48,6 +61,9 @@ test: setup ## Run all tests
 
 test-kafka: setup ## Run the tests that need a Kafka broker; KAFKA_BOOTSTRAP=host:port adds a cluster of yours
 	$(BIN)/pytest -m kafka
+
+test-torch: setup-torch ## Run the tests of the PyTorch engine and of the GPU front end, on this processor
+	$(TORCH)/bin/python -m pytest -m 'not device' $(TORCH_TESTS)
 
 chaos: setup ## Break the ownership of slots at random, 10,000 times, and look for lost, repeated or changed finals
 	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest tests/unit/scaler/test_ownership_model.py
@@ -79,12 +95,18 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11
 	--no-emit-find-links --custom-compile-command "make lock" --override requirements/overrides.txt \
 	pyproject.toml clients/python/pyproject.toml
 
+# Not from pyproject.toml: it lies on top of the dev lock, and holds what that lacks.
+TORCH_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --constraints requirements/dev.lock \
+	--override requirements/torch-overrides.txt requirements/torch.in --output-file requirements/torch.lock
+
 lock: setup ## Renew the locks from pyproject.toml
 	$(LOCK) --extra models --extra kafka --extra keda --extra plots --extra dev --extra files --extra mic --output-file requirements/dev.lock
 	$(LOCK) --constraints requirements/dev.lock --output-file requirements/run.lock
 	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --extra keda --output-file requirements/image.lock
+	$(TORCH_LOCK)
 
 tools: setup ## Build Helm with Go, where none is installed, and fetch the schemas that charts are held against
 	$(BIN)/python -m tests.support.go_tools
@@ -93,5 +115,5 @@ protocols: setup ## Generate again what is made from protocol definitions
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. scaler/autoscaling/externalscaler.proto
 
 clean: ## Remove the environment, caches and everything built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(TORCH) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from gpu.engine import Engine
+from gpu.errors import EngineError
 from gpu.spec import DeviceSpec
 
-__all__ = ["build", "scripted", "whisper"]
+__all__ = ["build", "pytorch", "scripted", "whisper"]
 
-_KNOWN: Final = {"whisper": "gpu.engines:whisper", "scripted": "gpu.engines:scripted"}
+_KNOWN: Final = {
+    "whisper": "gpu.engines:whisper",
+    "torch": "gpu.engines:pytorch",
+    "scripted": "gpu.engines:scripted",
+}
 
 
 def build(spec: DeviceSpec, model: str) -> Engine:
     """Make one of a device's engines.
 
     Args:
-        spec: The device; its ``engine`` is ``whisper``, ``scripted``, or ``module:function`` of an engine of your own,
-            where the function takes what this one takes.
+        spec: The device; its ``engine`` is ``whisper``, ``torch``, ``scripted``, or ``module:function`` of an engine of
+            your own, where the function takes what this one takes.
         model: One of the device's models.
 
     Raises:
@@ -51,6 +56,31 @@ def whisper(spec: DeviceSpec, model: str) -> Engine:
         compute_type=spec.compute_type,
         workers=spec.streams,
         tuning=Tuning(**options),
+    )
+
+
+def pytorch(spec: DeviceSpec, model: str) -> Engine:
+    """Whisper on PyTorch; options are ``drafts`` and ``graphs``, the fields of ``Tuning``, and ``hub``, as above."""
+    from gpu.models import ModelStore  # noqa: PLC0415  as above
+
+    try:
+        from gpu.torch_engine.engine import TorchEngine, Tuning  # noqa: PLC0415  as above
+    except ModuleNotFoundError as problem:
+        raise EngineError(
+            f"engine torch needs PyTorch; install {problem.name}, or the extra 'gpu' of Trunkline"
+        ) from problem
+
+    options: dict[str, Any] = dict(spec.options)
+    store = ModelStore.from_environment(os.environ, allow_hub=bool(options.pop("hub", False)))
+    switches = {name: bool(options.pop(name)) for name in ("drafts", "graphs") if name in options}
+    return TorchEngine(
+        store.find(model),
+        Path(model).name,
+        device=spec.device,
+        compute_type=spec.compute_type,
+        slots=spec.streams * spec.max_batch,
+        tuning=Tuning(**options),
+        **switches,
     )
 
 

@@ -19,7 +19,7 @@ class DeviceSpec:
     models: tuple[str, ...]
     """Names or folders of the models it holds, all of them loaded and warm before it is ready."""
     engine: str = "whisper"
-    """``whisper`` or ``scripted``."""
+    """``whisper``, ``torch``, ``scripted``, or ``module:function`` of an engine of your own."""
     device: str = "cpu"
     """``cpu`` or ``cuda:0``."""
     compute_type: str = "int8"

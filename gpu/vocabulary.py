@@ -65,6 +65,11 @@ class Vocabulary:
         found: int | None = self._tokenizer.token_to_id(f"<|{code}|>")
         return found
 
+    def code(self, language: int) -> str:
+        """Code of a language's token."""
+        name: str | None = self._tokenizer.id_to_token(language)
+        return (name or "").strip("<|>")
+
     def encode(self, text: str) -> list[int]:
         """Spell a text in tokens."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -200,8 +200,9 @@ class Devices(_Section):
 
     names: tuple[str, ...] = ("cpu",)
     """One process each: "cpu", or "cuda:0", "cuda:1" and so on; "cpu" twice makes two groups of threads."""
-    engine: Literal["whisper", "scripted"] = "whisper"
-    """What runs on them: whisper, or scripted, which hears tones as words and needs no model; for tests."""
+    engine: Literal["whisper", "torch", "scripted"] = "whisper"
+    """What runs on them: whisper is Whisper on CTranslate2; torch is Whisper on PyTorch, greedy, which needs the extra
+    gpu; scripted hears tones as words and needs no model, for tests."""
     streams: int = Field(default=0, ge=0)
     """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
     compute_type: str = "auto"

@@ -1,32 +1,29 @@
-"""What every engine promises, asked of each: the scripted one, and Whisper where its weights are installed."""
+"""What every engine promises, asked of each: the scripted one, and Whisper on CTranslate2 and PyTorch if installed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gpu.engine import Bucket, Engine
-from gpu.errors import ModelNotFound
-from gpu.models import ModelStore
 from gpu.scripted import ScriptedEngine
 from gpu.whisper import WhisperEngine
-from streaming.audio import decode
-from streaming.decoding import Float32Array, Hypothesis, Kind, Window
-from streaming.features import FeatureStore
+from streaming.decoding import Hypothesis, Kind, Window
 from tests.support.audio import noise
-from tests.support.audio_files import WIDEBAND_RATE, resample
+from tests.support.models import model_folder
 from tests.support.samples import bundled_clips
+from tests.support.windows import clip_features, features
 
 WORKERS = 2
 SPOKEN = ("press_8k", "stay_8k", "later_8k", "printing_16k", "unusual_16k")
 NOT_SPOKEN = ("music_8k", "ringback_8k", "noise_8k", "keys_8k")
-ENGINES = ("scripted", "tiny.en", "base")
+ENGINES = ("scripted", "tiny.en", "base", "torch:tiny.en", "torch:base")
 
 pytestmark = pytest.mark.timeout(180)  # the first test of each model pays for loading it
 
@@ -48,38 +45,29 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 
 
 def load(name: str) -> Engine:
-    try:
-        return WhisperEngine(ModelStore().find(name), name, workers=WORKERS)
-    except ModelNotFound as problem:
-        pytest.skip(str(problem))
+    kind, _, model = name.rpartition(":")
+    folder = model_folder(model)
+    if not kind:
+        return WhisperEngine(folder, model, workers=WORKERS)
+    if find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed in this environment; run: make test-torch")
+    from gpu.torch_engine.engine import TorchEngine  # noqa: PLC0415  only where it is there
 
-
-@cache
-def clip(name: str) -> Float32Array:
-    """Features of a bundled recording, shape ``(80, n_frames)``."""
-    audio = bundled_clips()[name].audio
-    return features(resample(decode(audio.payload, audio.format.encoding), audio.format.rate, WIDEBAND_RATE))
-
-
-def features(pcm: Float32Array) -> Float32Array:
-    store = FeatureStore(80)
-    store.append(pcm)
-    store.finish()
-    return store.frames(0, store.available_frames)
+    return TorchEngine(folder, model)
 
 
 def spoken(kind: Kind = Kind.FINAL) -> list[Window]:
-    return [Window(clip(name), kind, "en") for name in SPOKEN]
+    return [Window(clip_features(name), kind, "en") for name in SPOKEN]
 
 
 def mixture() -> list[Window]:
     """Windows that share nothing: lengths, kinds, languages, prompts."""
-    press, stay, later, printing, unusual = (clip(name) for name in SPOKEN)
+    press, stay, later, printing, unusual = (clip_features(name) for name in SPOKEN)
     return [
         Window(press, Kind.FINAL, "en"),
         Window(stay, Kind.PARTIAL, None),
         Window(later, Kind.FINAL, "en", context="Thank you for calling. Please listen to the options that follow."),
-        Window(clip("keys_8k")[:, :150], Kind.PARTIAL, "en", hotwords=("pound key",)),
+        Window(clip_features("keys_8k")[:, :150], Kind.PARTIAL, "en", hotwords=("pound key",)),
         Window(printing, Kind.FINAL, None, hotwords=("Gutenberg", "missal"), context="The art of printing."),
         Window(unusual, Kind.PARTIAL, "es"),
         Window(press[:, :60], Kind.FINAL, "fr"),
@@ -174,7 +162,7 @@ def test_concurrent_batches_do_not_meet(subject: Subject) -> None:
 
 def test_windows_of_every_length_are_answered(subject: Subject) -> None:
     """Lengths around 1.6 s once were a trap: encoder output of as many frames as mel bands was encoded again."""
-    speech = clip("press_8k")
+    speech = clip_features("press_8k")
     lengths = (1, 2, 7, 59, 60, 61, 159, 160, 161, 255, 256, 257)
     for count, hypothesis in zip(
         lengths, subject.engine.decode([Window(speech[:, :n], Kind.FINAL, "en") for n in lengths]), strict=True
@@ -183,7 +171,7 @@ def test_windows_of_every_length_are_answered(subject: Subject) -> None:
 
 
 def test_the_longest_window_is_answered_and_a_longer_one_refused(subject: Subject) -> None:
-    speech = np.tile(clip("press_8k"), 20)
+    speech = np.tile(clip_features("press_8k"), 20)
     assert subject.engine.decode([Window(speech[:, :3000], Kind.PARTIAL, "en")])[0].words
     with pytest.raises(ValueError, match="at most 3000 frames"):
         subject.engine.decode([Window(speech[:, :3001], Kind.PARTIAL, "en")])
@@ -217,7 +205,7 @@ def test_models_hear_what_is_said(subject: Subject, name: str) -> None:
         pytest.skip("only models understand speech")
     said = set(bundled_clips()[name].text.lower().replace(",", "").replace(".", "").split())
     for kind in Kind:
-        heard = subject.engine.decode([Window(clip(name), kind, "en")])[0].text.lower().replace(",", "")
+        heard = subject.engine.decode([Window(clip_features(name), kind, "en")])[0].text.lower().replace(",", "")
         words = heard.replace(".", "").split()
         assert len(said & set(words)) >= 0.6 * len(said)
         assert len(words) <= 1.3 * len(bundled_clips()[name].text.split()) + 1
@@ -228,5 +216,7 @@ def test_models_hear_no_words_in_music_noise_and_tones(subject: Subject, name: s
     if not subject.is_model:
         pytest.skip("to the scripted engine, tones are words")
     for hotwords in ((), ("Trunkline", "Gutenberg", "missal")):
-        windows = [Window(clip(name)[:, at : at + 400], Kind.FINAL, "en", hotwords=hotwords) for at in (0, 200)]
+        windows = [
+            Window(clip_features(name)[:, at : at + 400], Kind.FINAL, "en", hotwords=hotwords) for at in (0, 200)
+        ]
         assert [hypothesis.text for hypothesis in subject.engine.decode(windows)] == ["", ""]
