@@ -240,6 +240,22 @@ CAPACITY: Final = Dashboard(
                     limit=10,
                 ),
                 Panel(
+                    "Calls and slots of each shard",
+                    "short",
+                    "What each of them serves.",
+                    (
+                        Line("trunkline_shard_calls{HERE}", "calls {{instance}}"),
+                        Line("trunkline_shard_slots{HERE}", "slots {{instance}}"),
+                    ),
+                ),
+                Panel(
+                    "Wait for the log",
+                    "s",
+                    "How long the oldest record has been waiting for Kafka's brokers. Over 1.5 s callers are told.",
+                    (Line("trunkline_log_waiting_seconds{HERE}", "{{instance}}"),),
+                    limit=1.5,
+                ),
+                Panel(
                     "Owners",
                     "ops",
                     "Changes of a slot's owner, records of former owners, audio read again (s/s), unreadable records.",
