@@ -22,8 +22,18 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SOCKET_BYTES: Final = 1 << 22
 """Asked for as the socket's buffer: about forty windows of 3 s may be on their way."""
 
+PULSELESS_S: Final = 2.0
+"""Seconds without a heartbeat after which a device that was ready is ended: its process is stopped or frozen."""
+
 SILENT_S: Final = 10.0
-"""Seconds without a load report after which a device that was ready is ended."""
+"""The same without a load report: its heart beats and its loop does not turn, which a busy machine brings about too."""
+
+STARTING_S: Final = 60.0
+"""The same without a heartbeat before it is ready: libraries may be loaded from a slow disk, and hold everything up."""
+
+LOOKS: Final = 4
+"""Looks for signs of life within each of these times. Only looks that found nothing count, never the time between them:
+a parent that was held up itself would take all its devices for dead."""
 
 PATIENCE_S: Final = 2.0
 """Seconds a child that lost its socket has to end by itself."""
@@ -42,6 +52,27 @@ def _python_path() -> str:
     return f"{ROOT}{os.pathsep}{others}" if others else str(ROOT)
 
 
+class Watch:
+    """Counts looks in a row that found no sign of life.
+
+    Args:
+        limit_s: Seconds without one after which it is over.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._in_vain = 0
+
+    def sign(self) -> None:
+        """There is life."""
+        self._in_vain = 0
+
+    def is_over(self) -> bool:
+        """Look once more, ``PULSELESS_S / LOOKS`` seconds after the last time, and tell whether that was enough."""
+        self._in_vain += 1
+        return self._in_vain > self.limit_s * LOOKS / PULSELESS_S
+
+
 class Child:
     """A device process. ``async with`` starts it and makes sure that it is gone afterwards.
 
@@ -58,8 +89,16 @@ class Child:
         self._answers = FrameProtocol(self._receive, self._cut_off)
         self._cut = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
-        self._silence: asyncio.TimerHandle | None = None
-        self._was_silent = False
+        self._heart: int | None = None
+        self._pulse = Watch(STARTING_S)
+        self._reports: Watch | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._silence = ""
+
+    @property
+    def fell_silent(self) -> bool:
+        """Whether it was given up because it gave no sign of life."""
+        return bool(self._silence)
 
     @property
     def pid(self) -> int | None:
@@ -69,7 +108,8 @@ class Child:
     async def __aenter__(self) -> Self:
         jobs, its_jobs = _sockets()
         answers, its_answers = _sockets()
-        handles = its_jobs.fileno(), its_answers.fileno()
+        self._heart, its_heart = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        handles = its_jobs.fileno(), its_answers.fileno(), its_heart
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -83,22 +123,25 @@ class Child:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self._jobs, sock=jobs)
             await loop.create_connection(lambda: self._answers, sock=answers)
+            loop.add_reader(self._heart, self._beat)
+            self._look()
         except BaseException:  # cancelled, most likely: the process must not be left behind
             self._jobs.abort()
             self._answers.abort()
             jobs.close()
             answers.close()
+            self._stop_watching()
             self._kill()
             await self.ended()
             raise
         finally:
             its_jobs.close()
             its_answers.close()
+            os.close(its_heart)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
+        self._stop_watching()
         self._jobs.abort()
         self._answers.abort()
         if self._process is None:
@@ -125,7 +168,7 @@ class Child:
         """
         if self._process is None:
             return None
-        if self._was_silent:
+        if self._silence:
             self._kill()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -133,8 +176,8 @@ class Child:
         except TimeoutError:
             self._kill()
             status = await self._process.wait()
-        if self._was_silent:
-            return FaultKind.SILENT, f"its process said nothing for {SILENT_S:.0f} s"
+        if self._silence:
+            return FaultKind.SILENT, self._silence
         if status < 0:
             return FaultKind.CRASH, f"its process was ended by {signal.Signals(-status).name}"
         return (FaultKind.CRASH, f"its process ended with status {status}") if status else None
@@ -145,15 +188,40 @@ class Child:
                 self._process.kill()
 
     def _receive(self, message: Message) -> None:
-        if isinstance(message, Ready | LoadReport):
-            if self._silence is not None:
-                self._silence.cancel()
-            self._silence = asyncio.get_running_loop().call_later(SILENT_S, self._fell_silent)
+        match message:
+            case Ready():
+                self._pulse, self._reports = Watch(PULSELESS_S), Watch(SILENT_S)
+            case LoadReport() if self._reports is not None:
+                self._reports.sign()
+            case _:
+                pass
         self._on_message(message)
 
-    def _fell_silent(self) -> None:
-        self._was_silent = True
-        self._cut.set()
+    def _beat(self) -> None:
+        assert self._heart is not None
+        if os.read(self._heart, 1 << 16):
+            self._pulse.sign()
+        else:  # its end is closed: the process is gone, and its sockets tell
+            asyncio.get_running_loop().remove_reader(self._heart)
+
+    def _look(self) -> None:
+        """Look for signs of life, and look again soon."""
+        if self._pulse.is_over():
+            self._silence = f"its process gave no heartbeat for {self._pulse.limit_s:g} s"
+        elif self._reports is not None and self._reports.is_over():
+            self._silence = f"its process lives and said nothing for {self._reports.limit_s:g} s"
+        if self._silence:
+            self._cut.set()
+        else:
+            self._looking = asyncio.get_running_loop().call_later(PULSELESS_S / LOOKS, self._look)
+
+    def _stop_watching(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._heart is not None:
+            asyncio.get_running_loop().remove_reader(self._heart)
+            os.close(self._heart)
+            self._heart = None
 
     def _cut_off(self) -> None:
         self._cut.set()

@@ -1,7 +1,8 @@
 """The device process: jobs in, batches through the engine, hypotheses out. Nothing it holds matters to anybody else.
 
-It is a child of the shard and talks to it over two inherited sockets, one for jobs and one for answers. It leaves by
-itself
+It is a child of the shard and talks to it over two inherited sockets, one for jobs and one for answers. A thread of its
+own beats into a pipe, whatever the loop and the batches do: only a process that is stopped or gone falls silent there.
+It leaves by itself
 
 * when the shard is gone (the sockets close): at once, nobody is left to answer;
 * on SIGTERM: after finishing what it has;
@@ -12,11 +13,13 @@ itself
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +58,9 @@ REPORT_EVERY_S: Final = 0.25
 STUCK_FACTOR: Final = 5.0
 FAILURES: Final = 5
 """Batches in a row that an engine may fail before it is the device, not the windows, that is taken to be broken."""
+
+BEAT_EVERY_S: Final = 0.2
+"""Seconds between two heartbeats."""
 
 LAST_WORDS_S: Final = 1.0
 """Seconds a process that ends itself gives its reason to cross the socket."""
@@ -321,14 +327,24 @@ class _Process:
         self._die(Fault(FaultKind.ENGINE, f"the device process failed: {type(context.get('exception')).__name__}"))
 
 
+def _beat(heart: int) -> None:
+    """Show that the process lives, for as long as it does."""
+    with contextlib.suppress(BrokenPipeError):  # the shard is gone, and the sockets tell
+        while True:
+            with contextlib.suppress(BlockingIOError):  # it has not read for hours
+                os.write(heart, b".")
+            time.sleep(BEAT_EVERY_S)
+
+
 async def _run(jobs: socket.socket, answers: socket.socket) -> None:
     await _Process().run(jobs, answers)
 
 
 def main() -> None:
-    """Run a device over the sockets whose numbers are the arguments: of the jobs, then of the answers."""
+    """Run a device over the sockets whose numbers are the arguments: of the jobs, of the answers, then the pipe's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the terminal's Ctrl-C the shard decides
     jobs, answers = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    threading.Thread(target=_beat, args=(int(sys.argv[3]),), name="heart", daemon=True).start()
     asyncio.run(_run(jobs, answers))
 
 

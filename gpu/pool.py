@@ -67,6 +67,8 @@ class _Pending:
     answer: asyncio.Future[Hypothesis]
     device: _Device | None = None
     deaths: int = 0
+    spared: bool = False
+    """Whether it was inside a device that fell silent, which is no window's fault the first time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -369,7 +371,9 @@ class DevicePool:
                 device.child = child
                 child.send(Start(device.spec, self._rung))
                 await child.gone()
-                self._bereave(device)  # before waiting for the process: a driver may take seconds to let go of it
+                self._bereave(
+                    device, silent=child.fell_silent
+                )  # before waiting for the process: a driver may take seconds to let go of it
                 fault = await child.ended()
             if fault is not None and not device.confessed:
                 self._fault(device, *fault)
@@ -379,15 +383,24 @@ class DevicePool:
             device.child = None
             self._bereave(device)
 
-    def _bereave(self, device: _Device) -> None:
-        """Find other devices for the jobs of a dead one."""
+    def _bereave(self, device: _Device, *, silent: bool = False) -> None:
+        """Find other devices for the jobs of a dead one.
+
+        Args:
+            device: Whose process is gone, or as good as gone.
+            silent: Whether it just fell silent. Machines do that to processes, so nothing that was inside is tried
+                alone for it, which would take a batch's time for every window of a batch, unless it happens again.
+        """
         device.load = None
         self._change(device, DeviceState.DOWN)
         guilty = device.running if device.accused is None else set(device.accused)
         held = [self._pending[number] for number in sorted(device.jobs)]
         device.jobs, device.running, device.suspect = set(), set(), None
         for pending in held:
-            pending.deaths += pending.job.job in guilty
+            if pending.job.job in guilty and silent and not pending.spared:
+                pending.spared = True
+            elif pending.job.job in guilty:
+                pending.deaths += 1
             pending.device = None
             if pending.answer.done():
                 continue

@@ -20,7 +20,7 @@ import structlog
 
 from scaler.ears import Ear, Ears, SpeechDetector
 from scaler.pace import PaceKeeper
-from streaming.call import CallSpec
+from streaming.call import LOST_S, CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
@@ -31,6 +31,8 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallKept,
+    CallResumed,
     CallStarted,
     CallState,
     DtmfReceived,
@@ -38,6 +40,7 @@ from streaming.records import (
     FinalizeRequested,
     OutRecord,
     Partial,
+    PauseChanged,
     Record,
 )
 from streaming.reducer import ChannelProgress
@@ -102,6 +105,9 @@ class Observer(Protocol):
         ...
 
 
+Heard = AudioChunk | CallResumed | CallKept | PauseChanged | FinalizeRequested | DtmfReceived | CallEnded
+"""What the log says of a call once it is open."""
+
 CallRecord = OutRecord | Partial
 """What is written of a call."""
 
@@ -128,7 +134,9 @@ class _Call:
     session: Session
     slot: Slot
     heard_at: float
-    """Monotonic seconds of the last record of it."""
+    """Monotonic seconds of the last record of it, other than ``CallKept``."""
+    kept_at: float
+    """Monotonic seconds of the last record of any kind."""
     failed: Counter[int] = field(default_factory=Counter[int])
     """Finals of each channel that failed in a row."""
 
@@ -198,18 +206,21 @@ class Calls:
             _log_fault(spec.call, problem)
             slot.publish(CallClosed(slot.epoch, spec.call, INTERNAL, 0.0, 0.0))
             return
-        self._calls[spec.call] = _Call(session, slot, self._clock())
+        self._calls[spec.call] = _Call(session, slot, self._clock(), self._clock())
         slot.publish(CallStarted(slot.epoch, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at))
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
         self._tell(spec.call, Paced(self._keeper.rung))
 
-    def hear(self, record: AudioChunk | FinalizeRequested | DtmfReceived | CallEnded) -> None:
+    def hear(self, record: Heard) -> None:
         """Take what the log says of a call; of one that is not open, nothing."""
         call = self._calls.get(record.call)
-        if call is not None:
-            call.heard_at = self._clock()
-        self._tell(record.call, record)
+        if call is None:
+            return
+        call.kept_at = self._clock()
+        if not isinstance(record, CallKept):
+            call.heard_at = call.kept_at
+            self._tell(record.call, record)
 
     def by_slot(self) -> dict[Slot, list[Session]]:
         """Return the sessions of every slot that has some."""
@@ -325,14 +336,22 @@ class Calls:
     def _end_idle_calls(self) -> None:
         now = self._clock()
         for call_id, call in list(self._calls.items()):
-            if now - call.heard_at < self._idle_s:
+            reason = self._why_over(call, now)
+            if not reason:
                 continue
-            call.heard_at = now
+            call.heard_at = call.kept_at = now
             if call.session.state is State.OPEN:
-                log.warning("call.idle", call=call_id, idle_s=self._idle_s)
-                self._tell(call_id, CallEnded(call_id, "idle"))
+                log.warning("call.idle", call=call_id, reason=reason)
+                self._tell(call_id, CallEnded(call_id, reason, call.session.connection))
             else:
                 self._break_off(call_id, call, TimeoutError())
+
+    def _why_over(self, call: _Call, now: float) -> str:
+        """Say why nothing more is to be expected of a call; empty if there is."""
+        spec = call.session.spec
+        if now - call.heard_at >= self._idle_s:
+            return "idle"
+        return "disconnected" if spec.kept and now - call.kept_at >= spec.resume_s + LOST_S else ""
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         assert self._tasks is not None  # sessions are told nothing before ``run``

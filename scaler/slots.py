@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from scaler.calls import CallRecord, Calls, Observer
+from scaler.calls import CallRecord, Calls, Heard, Observer
 from scaler.outbox import Outbox
 from scaler.ownership import Phase, Serve, SlotOwner, Stop
 from streaming.errors import BadRecord, LogError
@@ -23,12 +23,8 @@ from streaming.log.following import follow
 from streaming.record_codec import decode, kind_of
 from streaming.records import (
     INTERNAL,
-    AudioChunk,
     CallClosed,
-    CallEnded,
     CallOpened,
-    DtmfReceived,
-    FinalizeRequested,
     OutRecord,
     Record,
     Snapshot,
@@ -229,7 +225,7 @@ class Slots:
             case CallOpened(spec):
                 if not owned.is_over(spec.call):
                     self._calls.open(spec, owned)
-            case AudioChunk() | FinalizeRequested() | DtmfReceived() | CallEnded() as record:
+            case record if isinstance(record, Heard):
                 self._calls.hear(record)
             case None if kind_of(entry.value) is CallOpened and not owned.is_over(entry.key):
                 # A newer version's call: its caller is told at once, rather than left without an answer.

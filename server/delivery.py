@@ -27,8 +27,10 @@ from streaming.records import (
     Finalized,
     OutRecord,
     Partial,
+    Paused,
     Progress,
     QualityChanged,
+    Resumed,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -47,6 +49,8 @@ Told = (
     | Finalized
     | Dtmf
     | QualityChanged
+    | Resumed
+    | Paused
     | CallClosed
     | Partial
 )
@@ -165,6 +169,8 @@ class Delivery:
                 | Finalized()
                 | Dtmf()
                 | QualityChanged()
+                | Resumed()
+                | Paused()
             ):
                 if self._accepted(reducer, record):
                     self._tell(record)

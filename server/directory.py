@@ -21,10 +21,25 @@ ENDED_KEPT: Final = 10_000
 class Place:
     """Where a call lives, or lived until lately."""
 
-    call: str
-    tenant: str
+    spec: CallSpec
     slot: int
-    labels: tuple[str, ...]
+    resume_hash: str = ""
+    """SHA-256, in hex, of what who resumes the call must show; empty where nobody can."""
+
+    @property
+    def call(self) -> str:
+        """Its id."""
+        return self.spec.call
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.spec.tenant
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of its sides."""
+        return self.spec.labels
 
 
 class Directory:
@@ -78,10 +93,10 @@ class Directory:
         """
         return min(slots, key=self._by_slot.__getitem__)
 
-    def place(self, spec: CallSpec, slot: int) -> None:
+    def place(self, spec: CallSpec, slot: int, resume_hash: str = "") -> None:
         """Put a call into a slot, at once for this gateway and through the log for the others."""
         self._ours.add(spec.call)
-        record = CallPlaced(spec.call, spec.tenant, slot, spec.labels, spec.opened_at)
+        record = CallPlaced(spec, slot, resume_hash)
         self._put(record)
         self._unwritten.put_nowait(record)
 
@@ -99,7 +114,7 @@ class Directory:
             while True:
                 for entry in await reader.next():
                     match decode(entry.value):
-                        case CallPlaced() as placed if placed.call not in self._ours:
+                        case CallPlaced() as placed if placed.spec.call not in self._ours:
                             self._put(placed)
                         case CallRemoved(call) if call not in self._ours:
                             self._take_out(call)
@@ -111,13 +126,15 @@ class Directory:
     async def _write(self) -> None:
         while True:
             record = await self._unwritten.get()
-            await self._log.append(Topic.CALLS, 0, record.call, encode(record))
+            call = record.spec.call if isinstance(record, CallPlaced) else record.call
+            await self._log.append(Topic.CALLS, 0, call, encode(record))
 
     def _put(self, placed: CallPlaced) -> None:
-        self._take_out(placed.call)
-        self._live[placed.call] = Place(placed.call, placed.tenant, placed.slot, placed.labels)
+        call = placed.spec.call
+        self._take_out(call)
+        self._live[call] = Place(placed.spec, placed.slot, placed.resume_hash)
         self._by_slot[placed.slot] += 1
-        self._by_tenant[placed.tenant] += 1
+        self._by_tenant[placed.spec.tenant] += 1
 
     def _take_out(self, call: str) -> None:
         place = self._live.pop(call, None)

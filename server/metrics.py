@@ -122,6 +122,24 @@ class Metrics:
         self.faults = Counter(
             "trunkline_gpu_faults_total", "What went wrong on devices.", ("gpu", "kind"), registry=registry
         )
+        self.outlet_waiting = Gauge(
+            "trunkline_outlet_waiting",
+            "Documents handed to an outlet that are neither told nor given up.",
+            ("outlet",),
+            registry=registry,
+        )
+        self.outlet_given_up = Counter(
+            "trunkline_outlet_given_up_total",
+            "Documents that a receiver never took.",
+            ("outlet",),
+            registry=registry,
+        )
+        self.webhook_tries = Counter(
+            "trunkline_webhook_tries_total",
+            "Posts to webhooks and what came of them.",
+            ("outlet", "outcome"),
+            registry=registry,
+        )
         self.device_ready = Gauge("trunkline_device_ready", "Whether a device takes jobs.", ("gpu",), registry=registry)
         self._declare_scaling(registry)
         self._declare_cluster(registry)

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -181,6 +181,35 @@ class WhisperLive(_Section):
     """Whose calls those of clients without a valid key are; not set means that a key is needed, as anywhere else."""
 
 
+class Webhook(BaseModel):
+    """One receiver of webhooks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    url: str
+    """Where documents are posted to, https:// or http://."""
+    secrets: tuple[SecretStr, ...] = ()
+    """Sign them, as the Standard Webhooks specification says: "whsec_" and a key in base64; two while they change."""
+    events: tuple[Literal["call_started", "final", "call_ended"], ...] = ("final", "call_ended")
+    """Which documents; call_ended carries the whole transcript."""
+    tenants: tuple[str, ...] = ()
+    """Whose calls; none means everybody's."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Time the receiver has to answer, in seconds."""
+    at_once: int = Field(default=16, ge=1)
+    """Requests under way at a time; those of one call go one after the other."""
+    give_up_s: float = Field(default=3600.0, gt=0)
+    """Seconds after which a document that was never taken is given up and counted."""
+
+
+class Webhooks(_Section):
+    """Receivers of finals and of whole transcripts, wherever the calls came from."""
+
+    endpoints: dict[str, Webhook] = {}
+    """Name to receiver, each a table of its own, such as [webhooks.endpoints.crm] with url = "https://…". A receiver
+    has: url, secrets (whsec_…), events (call_started, final, call_ended), tenants, timeout_s, at_once, give_up_s."""
+
+
 class Models(_Section):
     """Which models write, and where they come from."""
 
@@ -342,6 +371,7 @@ class Settings(BaseSettings):
     twilio: Twilio = Twilio()
     deepgram: Deepgram = Deepgram()
     files: Files = Files()
+    webhooks: Webhooks = Webhooks()
     models: Models = Models()
     devices: Devices = Devices()
     ladder: Ladder = Ladder()
@@ -445,13 +475,19 @@ def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str
     return merged
 
 
-def _nested(flags: Mapping[str, str]) -> dict[str, dict[str, object]]:
-    sections: dict[str, dict[str, object]] = {}
+def _nested(flags: Mapping[str, str]) -> dict[str, object]:
+    sections: dict[str, object] = {}
     for dotted, text in flags.items():
-        section, _, key = dotted.partition(".")
-        if not key:
+        *path, name = dotted.split(".")
+        if not path:
             raise BadSetting(f"setting {dotted!r} must be named with its section, like listen.port")
-        sections.setdefault(section, {})[key] = _value(text)
+        place = sections
+        for step in path:
+            within = place.setdefault(step, {})
+            if not isinstance(within, dict):
+                raise BadSetting(f"setting {dotted!r} lies within a setting that is a value of its own")
+            place = cast("dict[str, object]", within)
+        place[name] = _value(text)
     return sections
 
 

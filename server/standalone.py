@@ -24,6 +24,8 @@ from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
+from server.outlets.outlet import WholeLedger
+from server.outlets.running import outlets
 from server.quality import channel_settings, quality_ladder
 from server.settings import Devices, Settings
 from streaming.ladder import Ladder
@@ -95,7 +97,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
-        await gateway.run(stop)
+        async with outlets(settings.webhooks, source, metrics, lambda _: WholeLedger(source.slots)):
+            await gateway.run(stop)
         starting.cancel()
         running.cancel()
 

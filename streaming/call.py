@@ -16,6 +16,14 @@ MAX_CHANNELS: Final = 20
 """Sides a call may have (Deepgram's limit, which clients of that protocol know)."""
 
 
+KEPT_S: Final = 10.0
+"""Seconds without anything to write after which a call's writer says that it is still there."""
+
+LOST_S: Final = 30.0
+"""Seconds without a word of a writer that keeps its call after which it counts as gone; a caller may have ``resume_s``
+more to come back."""
+
+
 class Encoding(StrEnum):
     """How one sample travels."""
 
@@ -87,6 +95,10 @@ class CallSpec:
     """What the bridge told about the call (its own ids, custom parameters); stored, never interpreted."""
     mixed: bool = False
     """Whether the interleaved channels are mixed down to one side."""
+    resume_s: float = 0.0
+    """Seconds a caller that lost its connection has to come back; 0 where the call ends with its connection."""
+    kept: bool = False
+    """Whether its writer says every ``KEPT_S`` that it is there, so that silence means that it is gone."""
 
     def __post_init__(self) -> None:
         if len(self.labels) != self.sides:

@@ -23,9 +23,11 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallKept,
     CallOpened,
     CallPlaced,
     CallRemoved,
+    CallResumed,
     CallStarted,
     CallState,
     Claim,
@@ -40,9 +42,12 @@ from streaming.records import (
     Heartbeat,
     Lease,
     Partial,
+    PauseChanged,
+    Paused,
     Progress,
     QualityChanged,
     Record,
+    Resumed,
     SideProgress,
     Snapshot,
     SpeechEnded,
@@ -56,6 +61,9 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     3: FinalizeRequested,
     4: CallEnded,
     5: DtmfReceived,
+    6: CallResumed,
+    7: CallKept,
+    8: PauseChanged,
     16: Fence,
     17: Final,
     18: Progress,
@@ -67,6 +75,8 @@ _KINDS: typing.Final[dict[int, type[Any]]] = {
     24: CallClosed,
     25: Dtmf,
     26: CallStarted,
+    27: Resumed,
+    28: Paused,
     32: Partial,
     48: CallPlaced,
     49: CallRemoved,
@@ -79,14 +89,15 @@ _KIND_OF: typing.Final = {cls: kind for kind, cls in _KINDS.items()}
 T = typing.TypeVar("T")
 
 _PARTS: typing.Final = (Word, CallSpec, AudioFormat, SideProgress, ClockState, CallState)
-_CHUNK: typing.Final = struct.Struct("<BBHqq")  # kind, channel, bytes of the call id, sequence, position
+_CHUNK: typing.Final = struct.Struct("<BBHIqq")  # kind, channel, bytes of the call id, connection, sequence, position
 
 
 def encode(record: Record) -> bytes:
     """Write a record as the value of a log entry."""
     if isinstance(record, AudioChunk):
         call = record.call.encode()
-        head = _CHUNK.pack(_KIND_OF[AudioChunk], record.channel, len(call), record.sequence, record.position)
+        kind = _KIND_OF[AudioChunk]
+        head = _CHUNK.pack(kind, record.channel, len(call), record.connection, record.sequence, record.position)
         return head + call + record.payload
     body = json.dumps(dataclasses.asdict(record), separators=(",", ":"), ensure_ascii=False)
     return bytes([_KIND_OF[type(record)]]) + body.encode()
@@ -104,11 +115,11 @@ def decode(value: bytes) -> Record:
         raise BadRecord(f"record kind {kind} is not known to this version")
     try:
         if cls is AudioChunk:
-            _, channel, length, sequence, position = _CHUNK.unpack_from(value)
+            _, channel, length, connection, sequence, position = _CHUNK.unpack_from(value)
             at = _CHUNK.size + length
             if at > len(value):
                 raise BadRecord("an AudioChunk record cannot be read: it ends within the call's id")
-            return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:])
+            return AudioChunk(value[_CHUNK.size : at].decode(), sequence, channel, position, value[at:], connection)
         return typing.cast("Record", _restore(cls, json.loads(value[1:])))
     except (ValueError, KeyError, TypeError, RecursionError, struct.error) as problem:
         raise BadRecord(f"a {cls.__name__} record cannot be read: {type(problem).__name__}") from problem
@@ -156,8 +167,10 @@ def _restore(cls: type[Any], body: Any) -> Any:
         fields["labels"] = tuple(fields["labels"])
     if "reason" in fields and cls is Final:
         fields["reason"] = _reason(fields["reason"])
-    if cls is CallOpened:
+    if cls is CallOpened or cls is CallPlaced:
         fields["spec"] = _restore_spec(fields["spec"])
+    if cls is Resumed:
+        fields["heard"] = tuple(fields["heard"])
     if cls is Heartbeat:
         fields["slots"] = tuple(fields["slots"])
         fields["busy"] = tuple(fields.get("busy", ()))

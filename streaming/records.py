@@ -45,6 +45,34 @@ class AudioChunk:
     """Media clock of the first sample, in samples per channel at the call's own rate, or ``UNTIMED``."""
     payload: bytes
     """In the call's own codec."""
+    connection: int = 0
+    """Who wrote it: 0 for the connection that opened the call, then as ``Resumed`` says. What an earlier connection
+    writes after a later one took the call over does not count; the same goes for all that follows here."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResumed:
+    """Another connection takes the call over; answered by ``Resumed``."""
+
+    call: str
+    nonce: str
+    """Comes back in the answer; the same one twice in a row is one request, written twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallKept:
+    """Whoever writes the call is still there, though there is nothing to write."""
+
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseChanged:
+    """From here on what is said is not to be heard, or is again; meanwhile silence takes its place."""
+
+    call: str
+    paused: bool
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +84,7 @@ class FinalizeRequested:
     """One channel, or None for all."""
     marker: str
     """Comes back in ``Finalized`` once those finals are out."""
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +95,7 @@ class DtmfReceived:
     channel: int
     digit: str
     """``0`` to ``9``, ``*``, ``#`` or ``A`` to ``D``; customer data, as words are."""
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +105,7 @@ class CallEnded:
     call: str
     reason: str
     """``hangup``, ``disconnected``, ``idle`` and the like."""
+    connection: int = 0
 
 
 # --- out topic -----------------------------------------------------------------------------------------------------
@@ -209,6 +240,35 @@ class Dtmf:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """Another connection has the call from here on: what it missed is before this."""
+
+    epoch: int
+    call: str
+    nonce: str
+    """Of the request."""
+    connection: int
+    """1 and up: marks what the new connection writes."""
+    next_sequence: int
+    """Number of the chunk that comes next."""
+    heard: tuple[int, ...]
+    """Samples that came of each side, at the call's own rate: its audio goes on there."""
+    paused: bool
+    """Whether the call is paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """What is said is not heard from here on, or is again."""
+
+    epoch: int
+    call: str
+    paused: bool
+    at: float
+    """Seconds from the call's start."""
+
+
+@dataclass(frozen=True, slots=True)
 class QualityChanged:
     """The call is served by another model or cadence from here on."""
 
@@ -264,11 +324,10 @@ class Partial:
 class CallPlaced:
     """A call lives in this slot."""
 
-    call: str
-    tenant: str
+    spec: CallSpec
     slot: int
-    labels: tuple[str, ...]
-    opened_at: float
+    resume_hash: str = ""
+    """SHA-256, in hex, of what who resumes the call must show; empty where nobody can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +421,11 @@ class CallState:
     """Sequence number of the chunk that comes next; smaller ones were heard."""
     clocks: tuple[ClockState, ...]
     """One per side."""
+    connection: int = 0
+    """The one that has the call."""
+    nonce: str = ""
+    """Of its request; empty for the connection that opened the call."""
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +450,9 @@ class Snapshot:
 STANDING: typing.Final = -1
 """Term of a coordinator that does not lead yet."""
 
-AudioRecord = CallOpened | AudioChunk | FinalizeRequested | DtmfReceived | CallEnded
+AudioRecord = (
+    CallOpened | AudioChunk | CallResumed | CallKept | PauseChanged | FinalizeRequested | DtmfReceived | CallEnded
+)
 OutRecord = (
     Fence
     | CallStarted
@@ -397,6 +463,8 @@ OutRecord = (
     | UtteranceEnded
     | Finalized
     | QualityChanged
+    | Resumed
+    | Paused
     | CallClosed
     | Dtmf
 )

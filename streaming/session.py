@@ -24,12 +24,16 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallResumed,
     CallState,
     Dtmf,
     DtmfReceived,
     Finalized,
     FinalizeRequested,
+    PauseChanged,
+    Paused,
     QualityChanged,
+    Resumed,
 )
 from streaming.reducer import ChannelProgress
 
@@ -75,9 +79,10 @@ class Served:
     reason: str
 
 
-Event = (
-    AudioChunk | FinalizeRequested | DtmfReceived | CallEnded | SpeechScored | Decoded | DecodeFailed | Paced | Served
-)
+Written = AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded
+"""What one connection writes; it counts only as long as no other has taken the call over."""
+
+Event = Written | CallResumed | SpeechScored | Decoded | DecodeFailed | Paced | Served
 
 
 class State(StrEnum):
@@ -98,11 +103,13 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         AudioChunk: State.OPEN,
         FinalizeRequested: State.OPEN,
         DtmfReceived: State.OPEN,
+        PauseChanged: State.OPEN,
+        CallResumed: State.OPEN,
         CallEnded: State.ENDING,
         **dict.fromkeys(_ANSWERS, State.OPEN),
     },
-    State.ENDING: dict.fromkeys(_ANSWERS, State.ENDING),
-    State.CLOSED: dict.fromkeys(_ANSWERS, State.CLOSED),
+    State.ENDING: dict.fromkeys((CallResumed, *_ANSWERS), State.ENDING),
+    State.CLOSED: dict.fromkeys((CallResumed, *_ANSWERS), State.CLOSED),
 }
 """What each state takes and leads to; a session that is ENDING becomes CLOSED once nothing is owed."""
 
@@ -140,6 +147,10 @@ class Session:
         self.state = State.OPEN
         self._epoch = epoch
         self._reason = ""
+        self.connection = heard.connection if heard else 0
+        """The connection that has the call; what others write does not count."""
+        self._nonce = heard.nonce if heard else ""  # of its request
+        self._paused = heard.paused if heard else False
         self._next_sequence = heard.next_sequence if heard else 0
         clocks = heard.clocks if heard else (NEW_CLOCK,) * spec.sides
         requests = itertools.count()
@@ -171,7 +182,7 @@ class Session:
     def heard(self) -> CallState:
         """Return what is needed to hear the call from here on; see ``streaming.records.CallState``."""
         clocks = tuple(channel.ear.clock.state() for channel in self._channels)
-        return CallState(self.spec, self._next_sequence, clocks)
+        return CallState(self.spec, self._next_sequence, clocks, self.connection, self._nonce, self._paused)
 
     def handle(self, event: Event, *, now: float) -> list[Effect]:
         """Take an event.
@@ -188,6 +199,8 @@ class Session:
             BadAudio: If a chunk does not hold what the call's format says; the call goes on without it.
             BadMessage: If a request is for a channel the call does not have; the call goes on without it.
         """
+        if isinstance(event, Written) and event.connection != self.connection:
+            return []  # of a connection that another one has taken the call from
         came_from = self.state
         try:
             self.state = TRANSITIONS[came_from][type(event)]
@@ -207,21 +220,12 @@ class Session:
 
     def _carry_out(self, event: Event, now: float) -> list[Effect]:
         match event:
-            case AudioChunk():
-                return self._hear(event, now)
             case SpeechScored(channel, probabilities):
                 return self._channels[channel].judge(probabilities, now)
             case Decoded(channel, request, hypothesis):
                 return self._channels[channel].answer(request, hypothesis, now)
             case DecodeFailed(channel, request):
                 return self._channels[channel].fail(request, now)
-            case FinalizeRequested():
-                return self._finalize(event, now)
-            case DtmfReceived(_, channel, digit):
-                return [self._dtmf(channel, digit)]
-            case CallEnded(_, reason):
-                self._reason = reason
-                return [effect for side in self._channels for effect in side.end(now)]
             case Paced(rung):
                 for side in self._channels:
                     side.pace(rung)
@@ -231,7 +235,41 @@ class Session:
                     return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
             case _:
-                assert_never(event)
+                return self._read(event, now)
+
+    def _read(self, record: Written | CallResumed, now: float) -> list[Effect]:
+        match record:
+            case AudioChunk():
+                return self._hear(record, now)
+            case FinalizeRequested():
+                return self._finalize(record, now)
+            case CallResumed(_, nonce):
+                return self._resume(nonce)
+            case PauseChanged(_, paused):
+                return self._pause(paused=paused)
+            case DtmfReceived(_, channel, digit):
+                return [self._dtmf(channel, digit)]
+            case CallEnded(_, reason):
+                self._reason = reason
+                return [effect for side in self._channels for effect in side.end(now)]
+            case _:
+                assert_never(record)
+
+    def _resume(self, nonce: str) -> list[Effect]:
+        """Give the call to another connection, and say where its audio goes on."""
+        if self.state is not State.OPEN:
+            return []  # it hears the end
+        if nonce != self._nonce:
+            self.connection += 1
+            self._nonce = nonce
+        heard = tuple(channel.ear.clock.position for channel in self._channels)
+        resumed = Resumed(self._epoch, self.spec.call, nonce, self.connection, self._next_sequence, heard, self._paused)
+        return [Publish(resumed)]
+
+    def _pause(self, *, paused: bool) -> list[Effect]:
+        self._paused = paused
+        at = max(channel.ear.clock.position for channel in self._channels) / self.spec.audio.rate
+        return [Publish(Paused(self._epoch, self.spec.call, paused, at))]
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
         if chunk.sequence < self._next_sequence:

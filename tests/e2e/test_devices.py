@@ -23,8 +23,6 @@ ENOUGH: Final = 5
 HURT_AT_S: Final = 4.0
 AGAIN_WITHIN_S: Final = 10.0
 """What is promised: seconds until partials come again after the loss of a device."""
-SILENT_S: Final = 10.0
-"""A device that says nothing for so long is taken to hang."""
 
 
 async def device_of(server: ServerProcess) -> int:
@@ -73,8 +71,9 @@ async def test_a_device_that_hangs_is_ended_and_replaced_and_costs_no_word(scrip
 
     no_word_is_missing_or_there_twice(caller, scripted, CUSTOMER, AGENT)
     assert not is_running(device)
+    again_s = caller.first_partial_after(stopped_at, HURT_AT_S) - stopped_at
     slowest_s = max(final.latency_s for final in caller.finals)
-    print(f"the slowest final came {slowest_s:.1f} s after its speech, for the device was stopped")  # noqa: T201
-    assert slowest_s < SILENT_S + AGAIN_WITHIN_S
-    assert time.monotonic() - stopped_at < SILENT_S + AGAIN_WITHIN_S + 5.0
-    assert "silent" in scripted.written()
+    print(f"partials again {again_s:.1f} s after the device was stopped, slowest final {slowest_s:.1f} s")  # noqa: T201
+    assert again_s < AGAIN_WITHIN_S
+    assert slowest_s < AGAIN_WITHIN_S
+    assert "no heartbeat" in scripted.written()

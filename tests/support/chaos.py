@@ -26,6 +26,10 @@ class Deed(IntEnum):
     REFUSE = 3
     BREAK = 4
     """Raise an error that is none of ours, with words of a caller in it."""
+    STALL = 5
+    """Hold up the device's loop, not one of its streams."""
+    STOP = 6
+    """Stop the process, as a debugger or a frozen container does."""
 
 
 def told(job: DecodeJob, deed: Deed, say: int = 0) -> DecodeJob:
@@ -59,12 +63,16 @@ class ChaosEngine:
     def bucket(self, window: Window) -> Bucket:
         if window.features.shape[0] != self.n_mels:
             raise ValueError(f"{self.n_mels} mel bands wanted")
+        if int(window.features[0, 0]) == Deed.STALL:
+            time.sleep(3600)
         return Bucket(window.features.shape[1])
 
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         deeds = {Deed(int(window.features[0, 0])) for window in windows}
         if Deed.CRASH in deeds:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if Deed.STOP in deeds:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if Deed.HANG in deeds:
             time.sleep(3600)
         if Deed.REFUSE in deeds:

@@ -19,6 +19,7 @@ from streaming.records import (
     CallClosed,
     CallEnded,
     CallOpened,
+    CallStarted,
     Dtmf,
     DtmfReceived,
     EndReason,
@@ -105,6 +106,8 @@ class FakeShard:
                 if slot not in self._fenced:
                     self._fenced.add(slot)
                     await self._say(slot, spec.call, Fence(EPOCH, "fake"))
+                start = CallStarted(EPOCH, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at)
+                await self._say(slot, spec.call, start)
             case AudioChunk():
                 self.chunks.append(record)
                 await self._hear(slot, self._calls[record.call], record)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -195,11 +196,14 @@ class Workshop:
         """Write to a slot's audio."""
         await self.log.append(Topic.AUDIO, slot, "", encode(record))
 
-    async def open(self, call: str, slot: int = 1, model: str | None = None) -> None:
-        """Begin a call, which may insist on a model."""
+    async def open(
+        self, call: str, slot: int = 1, model: str | None = None, *, kept: bool = False, resume_s: float = 0.0
+    ) -> None:
+        """Begin a call, which may insist on a model and may be kept."""
         scene = self.scenes[call]
         audio = AudioFormat(scene.encoding, scene.rate)
-        await self.put(CallOpened(CallSpec(call, "tenant", audio, ("side",), interim=self._interim, model=model)), slot)
+        spec = CallSpec(call, "tenant", audio, ("side",), interim=self._interim, model=model)
+        await self.put(CallOpened(replace(spec, kept=kept, resume_s=resume_s)), slot)
 
     async def speak(self, call: str, slot: int = 1, until_s: float | None = None, first: int = 0) -> None:
         """Send the call's audio from its start; ``first`` is the number of its first chunk."""

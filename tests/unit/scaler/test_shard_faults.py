@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 import scaler.calls
 from gpu.errors import DeviceLost
 from scaler.calls import RETRY_AFTER_S
-from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.call import LOST_S, AudioFormat, CallSpec, Encoding
 from streaming.channel import FINAL_TRIES
 from streaming.decoding import DecodeJob, Hypothesis, Kind
 from streaming.effects import Effect
@@ -23,6 +23,7 @@ from streaming.records import (
     INTERNAL,
     AudioChunk,
     CallClosed,
+    CallKept,
     CallOpened,
     Final,
     Progress,
@@ -264,6 +265,30 @@ def test_a_call_that_falls_silent_is_ended_with_its_finals() -> None:
 
     assert text_of(out, "a") == workshop.scenes["a"].text
     assert closing(out, "a").reason == "idle"
+
+
+def test_a_call_whose_gateway_is_gone_is_ended_long_before_one_that_is_only_silent() -> None:
+    """Nobody is left to say that the caller hung up; what was heard must still become final soon."""
+
+    async def work(clock: Clock) -> tuple[list[Record], list[Record]]:
+        workshop = Workshop({"a": talk(), "b": talk("b")}, clock=clock, idle_s=300.0)
+        async with workshop.running():
+            for call in ("a", "b"):
+                await workshop.open(call, kept=True, resume_s=20.0)
+                await workshop.speak(call)
+            for _ in range(4):
+                await workshop.put(CallKept("b"))
+                await workshop.put(CallKept("nobody"))
+                await asyncio.sleep(10.0)
+            gone = await workshop.out_until_closed("a")
+            assert LOST_S + 20.0 <= clock() <= LOST_S + 22.0
+            silent = await workshop.out_until_closed("b")
+            assert 30.0 + LOST_S + 20.0 <= clock() <= 32.0 + LOST_S + 20.0
+        return gone, silent
+
+    gone, silent = run_virtually(work)
+
+    assert closing(gone, "a").reason == closing(silent, "b").reason == "disconnected"
 
 
 def test_a_silent_call_whose_finals_never_come_is_ended_without_them() -> None:

@@ -104,7 +104,7 @@ def test_every_chunk_can_be_read_back(chunk: AudioChunk) -> None:
 
 def test_chunks_cost_little_more_than_their_audio() -> None:
     """They are most of the log: 160 bytes of audio every 20 ms."""
-    assert len(encode(AudioChunk("call-123", 7, 0, 1120, bytes(160)))) == 160 + len("call-123") + 20
+    assert len(encode(AudioChunk("call-123", 7, 0, 1120, bytes(160)))) == 160 + len("call-123") + 24
 
 
 def test_the_kind_bytes_never_change() -> None:
@@ -120,7 +120,7 @@ def test_the_kind_bytes_never_change() -> None:
     ]
 
     assert [encode(record)[0] for record in records] == [1, 2, 3, 4, 16]
-    assert encode(CallPlaced("c", "t", 0, ("x",), 0.0))[0] == 48
+    assert encode(CallPlaced(spec, 0))[0] == 48
 
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"\x63{}", b"\xff"])

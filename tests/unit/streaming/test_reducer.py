@@ -44,7 +44,7 @@ def test_finals_and_progress_that_continue_one_another_count(reducer: Reducer) -
     assert reducer.accept(final(0, 0, 100))
     assert reducer.accept(Progress(1, "a", 0, 100, 250))
     assert reducer.accept(final(1, 250, 300))
-    assert reducer.progress("a", 0) == ChannelProgress(2, 300, "w1 end")
+    assert reducer.progress("a", 0) == ChannelProgress(2, 300, "w1 end", "en", 0.9)
     assert reducer.dropped == 0
 
 

@@ -23,14 +23,18 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallResumed,
     Dtmf,
     DtmfReceived,
     EndReason,
     Finalized,
     FinalizeRequested,
     Partial,
+    PauseChanged,
+    Paused,
     Progress,
     QualityChanged,
+    Resumed,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -855,12 +859,73 @@ def test_a_key_pressed_is_written_with_its_time_and_refused_for_a_side_that_is_n
         call.tell(DtmfReceived(CALL, 1, "5"))
 
 
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_takes_a_call_over_is_told_where_it_goes_on() -> None:
+    """Its number marks what it writes; a call that is over has nothing to be taken over."""
+    call = Conversation(Scene([], seconds=2.0)).listen(1.0, chunks_s=(0.5,))
+    call.tell(CallResumed(CALL, "first"))
+    call.tell(CallResumed(CALL, "first"))
+    call.tell(PauseChanged(CALL, paused=True, connection=1))
+    call.tell(CallResumed(CALL, "second"))
+    first, again, second = call.of_kind(Resumed)
+    assert first == again == Resumed(EPOCH, CALL, "first", 1, 2, (call.scenes[0].rate,), paused=False)
+    assert (second.connection, second.next_sequence, second.paused) == (2, 2, True)
+
+    call.tell(CallEnded(CALL, "hangup", connection=2))
+    call.drain()
+    call.tell(CallResumed(CALL, "third"))
+    assert len(call.of_kind(Resumed)) == 3
+
+
+def test_what_a_connection_writes_after_another_took_the_call_over_does_not_count() -> None:
+    """A gateway that was only asleep writes its audio, and the end of the call, when it wakes up."""
+    call = Conversation(Scene([Turn(0.1, 2)])).listen(0.5)
+    call.tell(CallResumed(CALL, "n"))
+    (resumed,) = call.of_kind(Resumed)
+    late = call.scenes[0].payload
+    call.tell(AudioChunk(CALL, resumed.next_sequence, 0, -1, late))
+    call.tell(FinalizeRequested(CALL, None, "m"))
+    call.tell(DtmfReceived(CALL, 0, "5"))
+    call.tell(PauseChanged(CALL, paused=True))
+    call.tell(CallEnded(CALL, "disconnected"))
+
+    assert call.session.state is State.OPEN
+    assert not call.of_kind(Finalized)
+    assert not call.of_kind(Dtmf)
+    assert not call.of_kind(Paused)
+    call.tell(CallResumed(CALL, "o"))
+    assert call.of_kind(Resumed)[-1].heard == resumed.heard
+
+
+def test_a_chunk_that_is_written_twice_is_heard_once() -> None:
+    """A retry of a write that had gone through."""
+    call = Conversation(Scene([], seconds=1.0))
+    for _ in range(2):
+        call.tell(AudioChunk(CALL, 0, 0, -1, call.scenes[0].payload[:8000]))
+    call.tell(CallResumed(CALL, "n"))
+    assert call.of_kind(Resumed)[0].heard == (4000,)
+
+
+def test_a_pause_is_marked_where_it_begins_and_where_it_ends() -> None:
+    """Whoever reads the transcript must see that something is left out."""
+    call = Conversation(Scene([], seconds=2.0)).listen(1.0)
+    call.tell(PauseChanged(CALL, paused=True))
+    call.listen(2.0)
+    call.tell(PauseChanged(CALL, paused=False))
+    marks = [(mark.paused, round(mark.at, 1)) for mark in call.of_kind(Paused)]
+    assert marks == [(True, 1.0), (False, 2.0)]
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 EVENTS: Final[list[Event]] = [
     AudioChunk(CALL, 0, 0, 0, b""),
     FinalizeRequested(CALL, None, "m"),
     DtmfReceived(CALL, 0, "5"),
+    PauseChanged(CALL, paused=True),
+    CallResumed(CALL, "n"),
     CallEnded(CALL, "hangup"),
     SpeechScored(0, np.zeros(0, np.float32)),
     Decoded(0, 99, Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)),
@@ -897,7 +962,7 @@ def test_a_session_takes_what_its_table_says_and_refuses_the_rest(state: State, 
 
 def test_the_table_has_a_row_for_every_state_and_only_the_end_leads_away() -> None:
     """Audio and requests only while the call is open; answers always, because they come when they come."""
-    answers = {SpeechScored, Decoded, DecodeFailed, Paced, Served}
+    answers = {CallResumed, SpeechScored, Decoded, DecodeFailed, Paced, Served}
 
     assert set(TRANSITIONS) == set(State)
     assert set(TRANSITIONS[State.OPEN]) == {type(event) for event in EVENTS}

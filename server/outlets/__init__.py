@@ -1,0 +1,1 @@
+"""Where transcripts go by themselves: signed webhooks and a public Kafka topic."""
