@@ -20,6 +20,14 @@ class Found(Protocol):
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Noted(Protocol):
+    """What a consumer group committed for a partition."""
+
+    offset: int
+    metadata: str
 
 
 class Partition(Protocol):
@@ -53,7 +61,15 @@ class Producer(Protocol):
     async def stop(self) -> None: ...
     async def flush(self) -> None: ...
     async def partitions_for(self, topic: str) -> set[int]: ...
-    async def send(self, topic: str, value: bytes, key: bytes | None, partition: int) -> asyncio.Future[Metadata]: ...
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int | None = None,
+        *,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> asyncio.Future[Metadata]: ...
 
 
 class Consumer(Protocol):
@@ -64,6 +80,9 @@ class Consumer(Protocol):
     def assign(self, partitions: Sequence[Partition]) -> None: ...
     def seek(self, partition: Partition, offset: int) -> None: ...
     def pause(self, *partitions: Partition) -> None: ...
+    def resume(self, *partitions: Partition) -> None: ...
+    def subscribe(self, topics: Sequence[str], *, listener: object) -> None: ...
+    async def commit(self, offsets: Mapping[Partition, object]) -> None: ...
     def assignment(self) -> set[Partition]: ...
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[Partition, Sequence[Found]]: ...
     async def end_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]: ...
@@ -83,6 +102,9 @@ class Admin(Protocol):
     async def describe_cluster(self) -> Mapping[str, Sequence[object]]: ...
     async def describe_topics(self, topics: None) -> Sequence[Mapping[str, object]]: ...
     async def create_topics(self, new_topics: Sequence[object]) -> CreateAnswer: ...
+    async def list_consumer_group_offsets(
+        self, group_id: str, *, partitions: Sequence[Partition]
+    ) -> Mapping[Partition, Noted]: ...
     async def delete_records(self, records_to_delete: Mapping[Partition, object]) -> Mapping[Partition, int]: ...
 
 
@@ -91,6 +113,7 @@ class Errors(Protocol):
 
     KafkaError: type[Exception]
     ConsumerStoppedError: type[Exception]
+    CommitFailedError: type[Exception]
 
     def for_code(self, error_code: int) -> type[Exception]: ...
 
@@ -102,6 +125,9 @@ class Library(Protocol):
 
     def AIOKafkaProducer(self, **settings: object) -> Producer: ...  # noqa: N802  their name
     def AIOKafkaConsumer(self, **settings: object) -> Consumer: ...  # noqa: N802  their name
+
+    ConsumerRebalanceListener: type[object]
+
     def TopicPartition(self, topic: str, partition: int) -> Partition: ...  # noqa: N802  their name
 
 
