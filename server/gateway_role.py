@@ -8,11 +8,12 @@ import time
 
 from prometheus_client import CollectorRegistry
 
-from server.cluster_log import cluster_log
+from server.cluster_log import cluster_log, log_settings
 from server.gateway import Gateway
 from server.health import Readiness
 from server.members import Members
 from server.metrics import Metrics
+from server.outlets.running import outlets
 from server.quality import quality_ladder
 from server.settings import Settings
 
@@ -63,5 +64,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(members.run(), name="members")
-            await gateway.run(stop)
+            async with outlets(settings, source, metrics, cluster=log_settings(settings.kafka), shared=True):
+                await gateway.run(stop)
             following.cancel()

@@ -210,6 +210,15 @@ class Webhooks(_Section):
     has: url, secrets (whsec_…), events (call_started, final, call_ended), tenants, timeout_s, at_once, give_up_s."""
 
 
+class Transcripts(_Section):
+    """A public topic of transcripts in the Kafka of kafka.bootstrap, for whoever reads Kafka."""
+
+    topic: str | None = None
+    """Its name, such as "trunkline.transcripts"; not set means that none is written."""
+    partials: bool = False
+    """Whether text that may still change is written too."""
+
+
 class Models(_Section):
     """Which models write, and where they come from."""
 
@@ -372,6 +381,7 @@ class Settings(BaseSettings):
     deepgram: Deepgram = Deepgram()
     files: Files = Files()
     webhooks: Webhooks = Webhooks()
+    transcripts: Transcripts = Transcripts()
     models: Models = Models()
     devices: Devices = Devices()
     ladder: Ladder = Ladder()

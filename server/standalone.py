@@ -19,12 +19,12 @@ from gpu.vad import SileroVad
 from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
 from scaler.shard import Shard
+from server.cluster_log import log_settings
 from server.errors import BadSetting
 from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
-from server.outlets.outlet import WholeLedger
 from server.outlets.running import outlets
 from server.quality import channel_settings, quality_ladder
 from server.settings import Devices, Settings
@@ -97,7 +97,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
-        async with outlets(settings.webhooks, source, metrics, lambda _: WholeLedger(source.slots)):
+        public = log_settings(settings.kafka) if settings.kafka.bootstrap else None
+        async with outlets(settings, source, metrics, cluster=public, shared=False):
             await gateway.run(stop)
         starting.cancel()
         running.cancel()

@@ -103,8 +103,11 @@ class GroupLedger:
         """Poll, or the group takes us for dead; everything is paused, so nothing comes."""
         while True:
             group.pause(self._share)
-            with suppress(LogError):
+            try:
                 await group.read()
+            except LogError as problem:
+                log.warning("outlet.log_not_read", outlet=self._name, problem=str(problem))
+                await asyncio.sleep(AGAIN_S)
 
 
 def _place_of(position: Position) -> Place:

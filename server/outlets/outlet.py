@@ -6,7 +6,7 @@ Each outlet has a place of its own in the log, so that one whose receiver is dow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Final, Protocol
 
@@ -16,8 +16,9 @@ from structlog.typing import FilteringBoundLogger
 from server.metrics import Metrics
 from server.outlets.documents import Document
 from server.outlets.fold import Position, SlotFold
-from streaming.errors import BadRecord
+from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Reader, Topic
+from streaming.log.following import RETRY_S, follow
 from streaming.record_codec import decode
 from streaming.records import OutRecord, Partial
 
@@ -106,7 +107,7 @@ class Outlet:
     async def run(self) -> None:
         """Tell until cancelled."""
         out, partials = self._log.reader(Topic.OUT), self._log.reader(Topic.PARTIALS)
-        async with aclosing(_Closing(out)), aclosing(_Closing(partials)), asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_out(out), name=f"outlet-{self._name}")
             tasks.create_task(self._note(), name=f"outlet-{self._name}-notes")
             if self._sink.partials:
@@ -118,7 +119,15 @@ class Outlet:
                 }
                 out.assign({slot: position.read_from for slot, position in share.items()})
                 if self._sink.partials:
-                    partials.assign({slot: await self._log.end_offset(Topic.PARTIALS, slot) for slot in share})
+                    partials.assign(await self._ends_of_partials(share))
+
+    async def _ends_of_partials(self, share: Collection[int]) -> dict[int, int]:
+        while True:
+            try:
+                return {slot: await self._log.end_offset(Topic.PARTIALS, slot) for slot in share}
+            except LogError as problem:
+                self._trouble(problem)
+                await asyncio.sleep(RETRY_S)
 
     async def settled(self) -> None:
         """Wait until everything in the log now is told or given up."""
@@ -129,20 +138,25 @@ class Outlet:
                 await self._moved.wait()
 
     async def _follow_out(self, reader: Reader) -> None:
-        while True:
-            for entry in await reader.next():
-                await self._take(entry)
-            self._moved.set()
+        async with aclosing(follow(reader, self._trouble)) as batches:
+            async for entries in batches:
+                for entry in entries:
+                    await self._take(entry)
+                self._moved.set()
 
     async def _follow_partials(self, reader: Reader) -> None:
-        while True:
-            for entry in await reader.next():
-                record = self._decoded(entry)
-                fold = self._folds.get(entry.slot)
-                if fold is not None and isinstance(record, Partial):
-                    document = fold.take_partial(record)
-                    if document is not None and self._sink.wants(document):
-                        await self._sink.put(document)
+        async with aclosing(follow(reader, self._trouble)) as batches:
+            async for entries in batches:
+                for entry in entries:
+                    await self._take_partial(entry)
+
+    async def _take_partial(self, entry: Entry) -> None:
+        record = self._decoded(entry)
+        fold = self._folds.get(entry.slot)
+        if fold is not None and isinstance(record, Partial):
+            document = fold.take_partial(record)
+            if document is not None and self._sink.wants(document):
+                await self._sink.put(document)
 
     async def _take(self, entry: Entry) -> None:
         fold = self._folds.get(entry.slot)
@@ -166,6 +180,9 @@ class Outlet:
         self._moved.set()
         self._metrics.outlet_waiting.labels(self._name).dec()
 
+    def _trouble(self, problem: LogError) -> None:
+        log.warning("outlet.log_not_read", outlet=self._name, problem=str(problem))
+
     def _decoded(self, entry: Entry) -> OutRecord | Partial | None:
         try:
             record = decode(entry.value)
@@ -186,13 +203,3 @@ class Outlet:
             if news:
                 await self._ledger.note(news)
                 noted.update(news)
-
-
-class _Closing:
-    """Lets ``aclosing`` close a reader."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-
-    async def aclose(self) -> None:
-        await self._reader.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,10 +14,13 @@ from structlog.typing import FilteringBoundLogger
 
 from server.errors import BadSetting
 from server.metrics import Metrics
-from server.outlets.outlet import Ledger, Outlet
+from server.outlets.kafka import GroupLedger, PublicTopicSink
+from server.outlets.outlet import Ledger, Outlet, Sink, WholeLedger
 from server.outlets.webhooks import Endpoint, WebhookSink, key_of, kinds_of
-from server.settings import Webhook, Webhooks
+from server.settings import Settings, Webhook
+from streaming.errors import LogMisconfigured, LogRefused
 from streaming.log import Log
+from streaming.log.kafka_settings import KafkaSettings
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -27,27 +30,43 @@ SETTLE_S: Final = 5.0
 
 @asynccontextmanager
 async def outlets(
-    webhooks: Webhooks, source: Log, metrics: Metrics, ledger: Callable[[str], Ledger]
+    settings: Settings, source: Log, metrics: Metrics, *, cluster: KafkaSettings | None, shared: bool
 ) -> AsyncGenerator[None]:
-    """Run webhooks while the context lasts, and let them tell what is left at its end.
+    """Tell the outside while the context lasts, and what is left at its end.
 
     Args:
-        webhooks: The receivers.
+        settings: Say to whom.
         source: The log.
         metrics: Counts what was told.
-        ledger: Gives each outlet, by its name, its share of the slots.
+        cluster: Where the public topic lies; None where there is no Kafka.
+        shared: Whether the log is in the cluster and several processes share the telling.
 
     Raises:
-        BadSetting: If a receiver's address or secret cannot be used.
+        BadSetting: If a receiver's address or secret, or the topic, cannot be used.
     """
-    endpoints = [endpoint_of(name, webhook) for name, webhook in webhooks.endpoints.items()]
+    chosen = settings.transcripts
+    if chosen.topic is not None and cluster is None:
+        raise BadSetting("transcripts.topic is set but kafka.bootstrap is not; name the brokers of the topic")
+    endpoints = [endpoint_of(name, webhook) for name, webhook in settings.webhooks.endpoints.items()]
     async with AsyncExitStack() as stack:
-        running: list[Outlet] = []
-        sinks = [await stack.enter_async_context(WebhookSink(each, metrics, time.time)) for each in endpoints]
+        sinks: dict[str, Sink] = {}
+        for endpoint in endpoints:
+            sinks[f"webhook-{endpoint.name}"] = await stack.enter_async_context(
+                WebhookSink(endpoint, metrics, time.time)
+            )
+        try:
+            if chosen.topic is not None and cluster is not None:
+                opened = PublicTopicSink.opened(cluster, chosen.topic, partials=chosen.partials)
+                sinks["transcripts"] = await stack.enter_async_context(opened)
+            running: list[Outlet] = []
+            for name, sink in sinks.items():
+                ledger: Ledger = WholeLedger(source.slots)
+                if shared and cluster is not None:
+                    ledger = await stack.enter_async_context(GroupLedger(cluster, name))
+                running.append(Outlet(name, source, sink, ledger, metrics))
+        except (LogMisconfigured, LogRefused) as problem:
+            raise BadSetting(str(problem)) from problem
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        for endpoint, sink in zip(endpoints, sinks, strict=True):
-            name = f"webhook-{endpoint.name}"
-            running.append(Outlet(name, source, sink, ledger(name), metrics))
         telling = [tasks.create_task(outlet.run(), name="outlet") for outlet in running]
         yield
         await _settle(running)

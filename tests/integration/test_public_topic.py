@@ -19,11 +19,11 @@ from server.outlets.kafka import GroupLedger, PublicTopicSink
 from server.outlets.outlet import Outlet
 from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaSettings
-from streaming.log.kafka_group import Group, Message
 from streaming.record_codec import encode
 from streaming.records import Fence
 from tests.support.kafka_broker import KafkaCluster, KafkaMissing
 from tests.support.outputs import a_call
+from tests.support.public_topic import different, read_public
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -72,22 +72,6 @@ async def say(log: KafkaLog, calls: Sequence[str], finals: int) -> None:
             await log.append(Topic.OUT, number % SLOTS, call, encode(record))
 
 
-async def read_public(settings: KafkaSettings, topic: str, ids: int) -> list[dict[str, object]]:
-    """Read until so many different documents came."""
-
-    async def ignore(*_: object) -> None:
-        pass
-
-    reader = await Group.join(settings, topic, f"test-{uuid.uuid4().hex}", assigned=ignore, revoked=ignore)
-    found: list[Message] = []
-    try:
-        while len({dict(message.headers)["id"] for message in found}) < ids:
-            found += await reader.read()
-    finally:
-        await reader.close()
-    return [json.loads(message.value or b"") for message in found]
-
-
 async def test_every_final_is_in_the_topic_as_the_schema_says(settings: KafkaSettings) -> None:
     """Who reads the topic needs to know nothing of slots, epochs and fences."""
     log, topic = await KafkaLog.connect(settings), f"{settings.prefix}.transcripts"
@@ -96,7 +80,7 @@ async def test_every_final_is_in_the_topic_as_the_schema_says(settings: KafkaSet
         await log.append(Topic.OUT, slot, "", encode(Fence(0, "shard")))
     async with telling(settings, log, topic):
         await say(log, calls, finals=5)
-        documents = await read_public(settings, topic, ids=6 * 7)
+        documents = await read_public(settings, topic, different(6 * 7))
     await log.close()
     for document in documents:
         jsonschema.validate(document, SCHEMA)
@@ -113,13 +97,13 @@ async def test_a_successor_goes_on_where_the_last_one_stopped(settings: KafkaSet
         await log.append(Topic.OUT, slot, "", encode(Fence(0, "shard")))
     async with telling(settings, log, topic) as outlet:
         await say(log, ["a", "b", "c", "d"], finals=3)
-        await read_public(settings, topic, ids=4 * 5)
+        await read_public(settings, topic, different(4 * 5))
         async with asyncio.timeout(20):
             await outlet.settled()
         await asyncio.sleep(2.2)  # noted once a second
     await say(log, ["e", "f"], finals=3)
     async with telling(settings, log, topic):
-        documents = await read_public(settings, topic, ids=6 * 5)
+        documents = await read_public(settings, topic, different(6 * 5))
     await log.close()
     assert len(documents) == 6 * 5
 
@@ -132,9 +116,9 @@ async def test_two_share_the_slots_and_if_one_dies_the_other_tells_them_all(sett
     async with telling(settings, log, topic):
         async with telling(settings, log, topic):
             await say(log, ["a", "b", "c", "d"], finals=4)
-            await read_public(settings, topic, ids=4 * 6)
+            await read_public(settings, topic, different(4 * 6))
         await say(log, ["e", "f", "g", "h"], finals=4)
-        documents = await read_public(settings, topic, ids=8 * 6)
+        documents = await read_public(settings, topic, different(8 * 6))
     await log.close()
     versions = {(str(document["id"]), json.dumps(document)) for document in documents}
     assert len(versions) == 8 * 6  # what came twice came alike

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import connect
 
-from server.outlets.outlet import WholeLedger
 from server.outlets.running import outlets
 from tests.support.gateways import SECOND, START, Running, hear, hear_all, running, say, settings
 from tests.support.receiver import Receiver, receiving
@@ -23,7 +22,7 @@ async def serving(**flags: str) -> AsyncGenerator[tuple[Running, Receiver]]:
         chosen = settings(webhooks__endpoints__crm__url=f'"{receiver.url}"', **flags)
         async with (
             running(chosen) as served,
-            outlets(chosen.webhooks, served.log, served.metrics, lambda _: WholeLedger(served.log.slots)),
+            outlets(chosen, served.log, served.metrics, cluster=None, shared=False),
         ):
             yield served, receiver
 

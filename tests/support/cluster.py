@@ -57,6 +57,10 @@ class Cluster:
         for each in started:
             self.await_ready(each)
 
+    def set(self, name: str, value: str) -> None:
+        """Set something for every process that is started from now on."""
+        self._flags = (*self._flags, "--set", f"{name}={value}")
+
     def start_shard(self, name: str) -> ServerProcess:
         """Start a shard; it may not be ready yet."""
         self.shards[name] = shard = self._start("shard", name, "--set", f"shard.name={name}")
