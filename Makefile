@@ -100,12 +100,18 @@ TORCH_LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-versio
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --constraints requirements/dev.lock \
 	--override requirements/torch-overrides.txt requirements/torch.in --output-file requirements/torch.lock
 
+# What GPU images bring besides: for the Python and the platform of their base.
+GPU_LOCK = $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	--constraints requirements/image.lock
+
 lock: setup ## Renew the locks from pyproject.toml
 	$(LOCK) --extra models --extra kafka --extra keda --extra plots --extra dev --extra files --extra mic --output-file requirements/dev.lock
 	$(LOCK) --constraints requirements/dev.lock --output-file requirements/run.lock
 	$(LOCK) --constraints requirements/dev.lock --extra models --output-file requirements/models.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --output-file requirements/kafka.lock
 	$(LOCK) --constraints requirements/dev.lock --extra kafka --extra keda --output-file requirements/image.lock
+	for variant in cuda torch; do $(GPU_LOCK) deploy/image/$$variant.in --output-file deploy/image/$$variant.lock || exit 1; done
 	$(TORCH_LOCK)
 
 tools: setup ## Build Helm with Go, where none is installed, and fetch the schemas that charts are held against

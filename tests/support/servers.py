@@ -70,12 +70,14 @@ class ServerProcess:
         return self.process.wait(STOP_S)
 
 
-def launch(command: Sequence[str], port: int, log: Path, env: Mapping[str, str] | None = None) -> ServerProcess:
+def launch(
+    command: Sequence[str], port: int, log: Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> ServerProcess:
     """Start a server; it may not be ready yet."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**clean, **(env or {})}
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**clean, **(env or {})}
         )
     return ServerProcess(process, port, log)
 
