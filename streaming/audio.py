@@ -15,7 +15,7 @@ from streaming.call import Encoding
 from streaming.decoding import Float32Array
 from streaming.errors import BadAudio
 
-__all__ = ["decode", "deinterleave", "encode"]
+__all__ = ["decode", "deinterleave", "encode", "levels"]
 
 FULL_SCALE: Final = 32_768
 """Magnitude of the most negative 16-bit sample: 1.0 in float."""
@@ -54,6 +54,15 @@ class _Companding:
 
 
 _COMPANDING: Final = {Encoding.MULAW: _Companding(_mulaw_levels()), Encoding.ALAW: _Companding(_alaw_levels())}
+
+
+def levels(encoding: Encoding) -> Float32Array:
+    """Return the sample that each byte stands for in a companding law, float32 of shape ``(256,)``; it is shared.
+
+    Raises:
+        KeyError: If the encoding has two bytes a sample.
+    """
+    return _COMPANDING[encoding].levels
 
 
 def decode(payload: bytes, encoding: Encoding) -> Float32Array:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streaming.decoding import Float32Array
 
-__all__ = ["FRAME_HOP", "FeatureStore", "mel_filters", "normalise"]
+__all__ = ["FRAME_HOP", "FRAME_SUPPORT", "HANN", "POWER_FLOOR", "FeatureStore", "mel_filters", "normalise"]
 
 FRAME_HOP: Final = 160
 """Samples at 16 kHz between two frames: 10 ms."""
@@ -30,8 +30,10 @@ FRAME_SUPPORT: Final = 400
 RATE: Final = 16_000
 HALF: Final = FRAME_SUPPORT // 2
 POWER_FLOOR: Final = 1e-10
+"""Least mel power."""
 
-_HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_SUPPORT) / FRAME_SUPPORT)).astype(np.float32)
+HANN: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_SUPPORT) / FRAME_SUPPORT)).astype(np.float32)
+"""What a frame's samples are weighted with, shape ``(400,)``."""
 
 # Slaney's mel scale: linear below 1 kHz, 15 mel there; above, 27 mel for each factor of 6.4
 MEL_BREAK_HZ: Final = 1000.0
@@ -220,7 +222,7 @@ class FeatureStore:
         first = int(frames[0])
         audio = self._audio.read(first * FRAME_HOP - HALF, int(frames[-1]) * FRAME_HOP + HALF)
         windows = np.lib.stride_tricks.sliding_window_view(audio, FRAME_SUPPORT)[::FRAME_HOP]
-        spectrum = np.fft.rfft(windows[frames - first] * _HANN, axis=1)
+        spectrum = np.fft.rfft(windows[frames - first] * HANN, axis=1)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         mel: Float32Array = self._filters @ power.T
         return np.log10(np.maximum(mel, POWER_FLOOR, out=mel), out=mel)

@@ -17,7 +17,7 @@ import numpy as np
 
 from streaming.decoding import Float32Array
 
-__all__ = ["Resampler"]
+__all__ = ["Resampler", "ResamplingFilter", "resampling_filter"]
 
 HALF_WIDTH: Final = 32
 """Zero crossings of the sinc on each side, in samples of the slower rate (4 ms at 8 kHz)."""
@@ -32,7 +32,7 @@ BLOCK: Final = 16
 """Fewest outputs of a block; larger blocks spend more multiplications on zeros, smaller ones more copying."""
 
 
-class _Filter(NamedTuple):
+class ResamplingFilter(NamedTuple):
     """Everything that depends on the two rates alone."""
 
     inputs: int  # samples a block moves on by
@@ -42,7 +42,8 @@ class _Filter(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _filter(rate_in: int, rate_out: int) -> _Filter:
+def resampling_filter(rate_in: int, rate_out: int) -> ResamplingFilter:
+    """Return the filter between two unlike rates in Hz; shared, its weights are not to be written to."""
     common = gcd(rate_in, rate_out)
     up, down = rate_out // common, rate_in // common
     repeats = ceil(BLOCK / up)
@@ -54,7 +55,7 @@ def _filter(rate_in: int, rate_out: int) -> _Filter:
     window = np.i0(KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (distance / HALF_WIDTH) ** 2))) / np.i0(KAISER_BETA)
     weights = np.where(np.abs(distance) < HALF_WIDTH, np.sinc(2 * CUTOFF * distance) * window, 0.0)
     weights /= weights.sum(axis=0)  # a constant stays exactly that constant in every phase
-    return _Filter(inputs, outputs, reach, weights.astype(np.float32))
+    return ResamplingFilter(inputs, outputs, reach, weights.astype(np.float32))
 
 
 class Resampler:
@@ -77,7 +78,7 @@ class Resampler:
             raise ValueError(f"cannot resample {rate_in} Hz to {rate_out} Hz; both rates must be positive")
         self._rate_in = rate_in
         self._rate_out = rate_out
-        self._filter = None if rate_in == rate_out else _filter(rate_in, rate_out)
+        self._filter = None if rate_in == rate_out else resampling_filter(rate_in, rate_out)
         self._start()
 
     @property

@@ -16,6 +16,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -35,7 +36,7 @@ from gpu.torch_engine.untyped import Tensor, torch
 from gpu.torch_engine.weights import read_weights
 from streaming.decoding import Kind, Window, Word
 
-__all__ = ["TorchEngine", "Tuning"]
+__all__ = ["TorchEngine", "Tuning", "Work"]
 
 CONFIG: Final = "config.json"
 
@@ -44,6 +45,31 @@ ENGLISH_TOKENS: Final = 51_864
 
 TASK_TOKENS: Final = 3
 """Most tokens from the start of the transcript to its first timestamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine has done so far."""
+
+    windows: int = 0
+    """Second looks counted."""
+    tokens: int = 0
+    """Written, ends of transcripts counted."""
+    steps: int = 0
+    """Times a window was given to the decoder: once to read its prompt and draft, then once a token."""
+    drafted: int = 0
+    """Tokens of drafts."""
+    checked: int = 0
+    """Those of them that were right."""
+
+    def __add__(self, row: Row) -> Work:
+        return Work(
+            self.windows + 1,
+            self.tokens + len(row.logprobs),
+            self.steps + row.steps + 1,
+            self.drafted + len(row.draft),
+            self.checked + row.checked,
+        )
 
 
 class TorchEngine(ShortWindowEngine):
@@ -82,6 +108,9 @@ class TorchEngine(ShortWindowEngine):
         self._drafts = drafts
         self._slots = slots
         self._streams = threading.local()
+        self._counting = threading.Lock()
+        self.work = Work()
+        """What it has done so far, for measuring."""
         on_gpu = device.startswith("cuda")
         if not on_gpu:
             torch.set_num_threads(1)  # threads are the device's streams, as in CTranslate2
@@ -144,6 +173,9 @@ class TorchEngine(ShortWindowEngine):
             if self._device.startswith("cuda"):
                 torch.cuda.current_stream().synchronize()  # the decoder's stream reads it
             self._runner.run([rows[at] for at in range(len(jobs))])
+        with self._counting:
+            for row in rows.values():
+                self.work += row
         return [self._decoded(job, rows[at]) for at, job in enumerate(jobs)]
 
     # --- rows ---------------------------------------------------------------------------------------------------------

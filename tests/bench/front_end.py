@@ -1,0 +1,79 @@
+"""What it costs to make features of a batch of windows, by front end.
+
+`.venv-torch/bin/python -m tests.bench.front_end` (after `make setup-torch`) times u-law windows on one thread of the
+processor; `--device cuda:0` times those front ends that a GPU runs on it, with the way of the bytes to it and until the
+features are there. The default of a device is the fastest in these tables.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from gpu.front_end.front_end import FrontEnd, Source, make
+from gpu.torch_engine.untyped import torch
+from streaming.call import Encoding
+from tests.bench.report import publish, report
+from tests.bench.scoring import Value
+
+SOURCE: Final = Source(Encoding.MULAW, 8_000)
+SECONDS: Final = (3, 6, 10)
+BATCHES: Final = (1, 16, 64)
+REPEATS: Final = 7
+
+
+def measure(kind: str, device: str) -> list[dict[str, Value]]:
+    """Time one front end."""
+    front = make(kind, SOURCE, 80, device)
+    sound = np.random.default_rng(1).integers(0, 256, 64 * 10 * SOURCE.rate, dtype=np.uint8).tobytes()
+    rows: list[dict[str, Value]] = []
+    for seconds in SECONDS:
+        for size in BATCHES:
+            length = seconds * SOURCE.rate
+            payloads = [sound[at * length : (at + 1) * length] for at in range(size)]
+            _took(front, payloads, device)
+            took = [_took(front, payloads, device) for _ in range(REPEATS)]
+            rows.append(
+                {
+                    "front_end": kind,
+                    "device": device,
+                    "seconds": seconds,
+                    "batch": size,
+                    "wall_ms_per_window": round(1000 * statistics.median(wall_s for wall_s, _ in took) / size, 3),
+                    "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in took) / size, 3),
+                }
+            )
+    return rows
+
+
+def _took(front: FrontEnd, payloads: list[bytes], device: str) -> tuple[float, float]:
+    """Seconds of the clock and of the processor until the features are there."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    features: Any = front.batch(payloads)
+    assert features.shape[0] == len(payloads)
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started, time.process_time() - cpu_started
+
+
+def main(
+    *,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: and the number of the GPU.")] = "cpu",
+    markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
+) -> None:
+    """Measure the front ends."""
+    torch.set_num_threads(1)
+    kinds = ("numpy", "torch", "dali") if device == "cpu" else ("torch", "dali")
+    rows = [row for kind in kinds for row in measure(kind, device)]
+    found = report(f"front-end-{device.partition(':')[0]}", {"source": "mulaw, 8 kHz"}, {}, rows)
+    publish(found, "front ends", Console(), markdown)
+
+
+if __name__ == "__main__":
+    typer.run(main)
