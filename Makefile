@@ -12,7 +12,7 @@ PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
 TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py -k 'torch_engine or front_end or torch:'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch test-torch check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
+.PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,6 +64,9 @@ test-kafka: setup ## Run the tests that need a Kafka broker; KAFKA_BOOTSTRAP=hos
 
 test-torch: setup-torch ## Run the tests of the PyTorch engine and of the GPU front end, on this processor
 	$(TORCH)/bin/python -m pytest -m 'not device' $(TORCH_TESTS)
+
+test-device: setup-torch ## Run the tests that need a GPU; they are skipped without one
+	$(TORCH)/bin/python -m pytest -m device
 
 chaos: setup ## Break the ownership of slots at random, 10,000 times, and look for lost, repeated or changed finals
 	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest tests/unit/scaler/test_ownership_model.py

@@ -63,7 +63,9 @@ class Steps:
         tokens, logprobs = self._rules.choose(self._network.logits(hidden), past)
         after = self._rules.after(past, tokens)
         self.chosen[:, :rows] = torch.stack([tokens.float(), logprobs])
-        self.state[:4, :rows] = torch.stack([after.last, after.before, after.stamp, positions + 1])
+        # slots that no row is in may be stepped too, again and again
+        positions = (positions + 1).clamp_max(self._network.shape.longest_text - 1)
+        self.state[:4, :rows] = torch.stack([after.last, after.before, after.stamp, positions])
 
 
 class Decoder:

@@ -27,7 +27,7 @@ from gpu.errors import EngineError, ModelDamaged, OutOfMemory
 from gpu.short_windows import Decoded, Job, ShortWindowEngine, Tuning, padded
 from gpu.torch_engine.alignment import align
 from gpu.torch_engine.decoder import Decoder, Steps
-from gpu.torch_engine.graphs import GraphedSteps
+from gpu.torch_engine.graphs import GraphedSteps, Rounding
 from gpu.torch_engine.network import Cache, Network, Shape
 from gpu.torch_engine.rows import Row
 from gpu.torch_engine.rules import Rules
@@ -234,7 +234,7 @@ class TorchEngine(ShortWindowEngine):
 
     def _graphed(self, steps: Steps) -> GraphedSteps:
         shape = self._network.shape
-        return GraphedSteps(steps, self._slots, shape.longest_text, shape.longest_audio)
+        return GraphedSteps(steps, Rounding(self._slots, shape.longest_text, shape.longest_audio))
 
 
 def _dtype(compute_type: str, *, on_gpu: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,7 +12,8 @@ need_torch()
 
 from gpu.engine import Bucket  # noqa: E402  torch is there
 from gpu.short_windows import Job, padded  # noqa: E402  the same
-from gpu.torch_engine.decoder import Decoder  # noqa: E402  the same
+from gpu.torch_engine.decoder import Decoder, Steps  # noqa: E402  the same
+from gpu.torch_engine.graphs import Rounding  # noqa: E402  the same
 from gpu.torch_engine.network import Cache, Network  # noqa: E402  the same
 from gpu.torch_engine.rows import Row  # noqa: E402  the same
 from gpu.torch_engine.rules import Rules  # noqa: E402  the same
@@ -31,7 +32,7 @@ SLOTS = 4
 class Bench:
     """A decoder of a real model with few slots, and rows to put into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Callable[[Steps], Callable[[int, int, int], None]] = lambda steps: steps) -> None:
         folder = model_folder("tiny.en")
         vocabulary = Vocabulary(folder)
         self.sot = vocabulary.sot
@@ -47,6 +48,7 @@ class Bench:
             languages=[],
             sot=vocabulary.sot,
             no_speech=vocabulary.timestamp_begin - 2,
+            steps=steps,
         )
 
     def row(self, name: str, *, frames: int = 500, draft: Sequence[int] = (), before: Sequence[int] = ()) -> Row:
@@ -157,3 +159,40 @@ def test_attention_is_kept_of_every_token_whichever_way_it_was_written(bench: Be
     assert plain.attention.shape[:2] == (2, len(plain.logprobs))
     assert plain.attention.sum(axis=2) == pytest.approx(1.0, abs=1e-4)
     assert drafted.attention == pytest.approx(plain.attention, abs=1e-3)
+
+
+def test_slots_without_rows_may_be_stepped_too() -> None:
+    """CUDA graphs have few shapes: rows are rounded up, and what happens in empty slots must reach nobody."""
+
+    def in_few_shapes(steps: Steps) -> Callable[[int, int, int], None]:
+        rounding = Rounding(SLOTS, 448, 1500)
+        return lambda rows, said, longest: steps(*rounding(rows, said, longest))
+
+    plain, rounded = Bench(), Bench(in_few_shapes)
+    expected = [plain.alone(name).written for name in CLIPS]
+
+    written = [rounded.alone(name) for name in CLIPS]
+    together = [rounded.row(name) for name in CLIPS]
+    rounded.finish(together)
+    for _ in range(100):  # an empty slot would walk off the end of the cache
+        rounded.finish([rounded.row("later_8k", frames=300)])
+    again = rounded.row("press_8k")
+    rounded.finish([rounded.row("later_8k"), again])
+
+    assert [row.written for row in written] == expected
+    assert [row.written for row in together] == expected
+    assert again.written == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rounded"),
+    [
+        ((1, 32, 150), (1, 64, 250)),
+        ((3, 64, 250), (4, 64, 250)),
+        ((9, 65, 251), (12, 128, 500)),
+        ((12, 448, 1500), (12, 448, 1500)),
+    ],
+)
+def test_steps_have_few_shapes(shape: tuple[int, int, int], rounded: tuple[int, int, int]) -> None:
+    """Each takes memory and a moment when it is first met."""
+    assert Rounding(12, 448, 1500)(*shape) == rounded
