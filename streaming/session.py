@@ -273,7 +273,7 @@ class Session:
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
         if chunk.sequence < self._next_sequence:
-            return []  # written again: by a retry, or by a gateway that did not know that it was safe
+            return []  # written again, by a retry
         self._next_sequence = chunk.sequence + 1
         samples = decode(chunk.payload, self.spec.audio.encoding)
         if chunk.channel != ALL_CHANNELS:

@@ -19,6 +19,7 @@ from streaming.channel import FINAL_TRIES
 from streaming.decoding import DecodeJob, Hypothesis, Kind
 from streaming.effects import Effect
 from streaming.records import (
+    CallKept,
     FINAL_LOST,
     INTERNAL,
     AudioChunk,
