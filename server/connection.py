@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
+import hmac
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -30,15 +33,19 @@ from server.dialect import (
     Dtmf,
     End,
     Finalize,
+    GoAway,
     Ill,
     Open,
     Opened,
+    Pause,
+    Rejoined,
+    Resume,
     Send,
     Trouble,
     Watch,
     Watched,
 )
-from server.directory import Directory
+from server.directory import Directory, Place
 from server.feed import CallFeed
 from server.limits import TokenBucket
 from server.metrics import Metrics
@@ -52,12 +59,23 @@ from streaming.records import (
     Final,
     OutRecord,
     Partial,
+    Resumed,
 )
 
 log: FilteringBoundLogger = structlog.get_logger()
 
 CONTROL_BURST_S: Constant = 10.0
 """Seconds' worth of control messages that may come at once."""
+
+ASK_AGAIN_S: Constant = 3.0
+"""Seconds after which a call that nobody handed over is asked for again: its shard may have been lost meanwhile."""
+
+HAND_OVER_S: Constant = 15.0
+"""Seconds after which a peer is told to come back later: a lost shard's calls are served again within 10."""
+
+
+TOKEN_BYTES: Constant = 24
+"""Chance in a token by which a call is resumed: nobody guesses 192 bits."""
 
 
 class Socket(Protocol):
@@ -88,6 +106,8 @@ class Services:
     """Monotonic seconds."""
     wall_clock: Callable[[], float]
     """Unix seconds."""
+    shared: bool = False
+    """Whether other gateways share the log, so that calls can go on there when this one stops."""
 
 
 class Stage(Enum):
@@ -97,6 +117,10 @@ class Stage(Enum):
     """No call yet."""
     LIVE = "live"
     """A call in progress."""
+    REJOINING = "rejoining"
+    """A call that another connection had is asked for."""
+    HELD = "held"
+    """The peer is gone and may come back, here or elsewhere."""
     WATCHING = "watching"
     """Reads a call that others make."""
     ENDING = "ending"
@@ -132,6 +156,11 @@ class Connection:
         self._outbox = Outbox(self._limits.unsent_bytes)
         self._unsent = asyncio.Event()
         self._call: CallFeed | None = None
+        self._asked_at = now  # when the call was asked for last
+        self._asking_since = now
+        self._held_until = now
+        self._released = asyncio.Event()
+        self._leaving = False  # whether the peer was told to go to another gateway
         self._watched: str | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -147,6 +176,8 @@ class Connection:
                 self._writer = tasks.create_task(self._write(), name="connection-writer")
                 await self._read()
                 self._writer.cancel()
+                if self._stage is Stage.HELD:
+                    await self._released.wait()
                 if self._call is not None:
                     self._call.finish()
         except* Exception:
@@ -162,40 +193,54 @@ class Connection:
         match event:
             case Final():
                 self._finals += 1
-            case Partial() if self._call is not None:
+            case Partial() if self._call is not None and self._stage is Stage.LIVE:
                 behind = max(0.0, self._call.received_s - event.end)
                 self._services.metrics.partial_latency.labels(event.model).observe(behind)
             case _:
                 pass
         try:
-            if isinstance(event, CallClosed):
-                self._ack(now)
-                self._over(event)
-            if isinstance(event, CallClosed) and event.reason == INTERNAL and self._call is not None:
-                self._trouble(Ill.INTERNAL, "the call could not be served any further; start another one", now)
-            else:
-                self._apply(self._dialect.deliver(event, now), now)
+            if isinstance(event, Resumed) and self._call is not None:
+                self._handed_over(self._call, event, now)
+            elif self._stage is not Stage.HELD:
+                self._pass_on(event, now)
+            elif isinstance(event, CallClosed):
+                self._release(event.reason)
         except Exception:  # a dialect's fault ends its own connection, never the delivery to others
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._fault(now)
+
+    def _pass_on(self, event: OutRecord | Partial, now: float) -> None:
+        if isinstance(event, CallClosed):
+            self._ack(now)
+            self._over(event)
+        if isinstance(event, CallClosed) and event.reason == INTERNAL and self._call is not None:
+            self._trouble(Ill.INTERNAL, "the call could not be served any further; start another one", now)
+        else:
+            self._apply(self._dialect.deliver(event, now), now)
 
     def pulse(self, now: float) -> None:
         """Do what is due: a few times per second and connection, from one timer for all."""
         try:
             if self._call is not None:
-                self._call.flush(now)
-                if now - self._acked_at >= self._limits.ack_s:
+                self._call.pulse(now)
+                if now - self._acked_at >= self._limits.ack_s and self._stage is not Stage.HELD:
                     self._ack(now)
             self._check_time(now)
-            if now >= self._dialect.deadline:
+            if now >= self._dialect.deadline and self._stage is not Stage.HELD:
                 self._apply(self._dialect.tick(now), now)
         except Exception:  # as above: one connection's fault is its own
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._fault(now)
 
     def drain(self) -> None:
-        """Tell the peer to go elsewhere; what was heard is still finished."""
-        if self._stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
+        """Tell the peer to go elsewhere; what was heard is still finished, here or where the call goes on."""
+        if self._stage is Stage.HELD:
+            self._give_up_waiting()
+        elif self._services.shared and self._dialect.resumable and self._stage in (Stage.LIVE, Stage.REJOINING):
+            self._leaving = True
+            now = self._services.clock()
+            self._apply(self._dialect.deliver(GoAway(self._limits.drain_s), now), now)
+        elif self._stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
             self._trouble(Ill.DRAINING, "the server is about to stop; connect again", self._services.clock())
 
     # --- reading and writing ---
@@ -211,10 +256,16 @@ class Connection:
             self._fault(clock())
             await self._throw_away()
         finally:
-            now = clock()
-            if self._stage in (Stage.LIVE, Stage.NEW):
-                self._apply([action for action in self._dialect.hung_up() if not isinstance(action, Send | Close)], now)
-            self._end_call("disconnected", now)
+            self._gone(clock())
+
+    def _gone(self, now: float) -> None:
+        """Do what follows from the peer having gone."""
+        if self._dialect.resumable and self._stage in (Stage.LIVE, Stage.REJOINING):
+            self._hold(now)
+            return
+        if self._stage in (Stage.LIVE, Stage.NEW):
+            self._apply([action for action in self._dialect.hung_up() if not isinstance(action, Send | Close)], now)
+        self._end_call("disconnected", now)
 
     async def _translate(self) -> None:
         clock, dialect = self._services.clock, self._dialect
@@ -268,16 +319,21 @@ class Connection:
                     self._call.finalize(channel, marker)
                 case Dtmf(channel, digit) if self._call is not None and self._stage is Stage.LIVE:
                     self._call.dtmf(channel, digit)
+                case Pause(paused) if self._call is not None and self._stage is Stage.LIVE:
+                    self._call.pause(paused=paused)
                 case End(reason):
                     self._end_call(reason, now)
-                case Open(spec):
-                    self._open(spec, now)
+                case Open():
+                    self._open(action, now)
+                case Resume():
+                    self._rejoin(action, now)
                 case Watch(call):
                     self._watch(call, now)
                 case _:  # what only a call in progress can take
                     pass
 
-    def _open(self, spec: CallSpec, now: float) -> None:
+    def _open(self, asked: Open, now: float) -> None:
+        spec = asked.spec
         decision = self._services.admission.decide(spec, now)
         count = self._services.metrics.admission
         if isinstance(decision, Refused):
@@ -286,15 +342,25 @@ class Connection:
             self._trouble(Ill(decision.code), decision.message, now, decision.retry_after_s)
             return
         count.labels("accepted", "").inc()
-        spec = dataclasses.replace(spec, protocol=self._dialect.name, opened_at=self._services.wall_clock())
-        self._call = CallFeed(self._services.log, spec, decision.slot, self._limits, now)
-        if self._tasks is not None:
-            self._tasks.create_task(self._call.run(), name="connection-feed")
-        self._services.directory.place(spec, decision.slot)
+        token = secrets.token_urlsafe(TOKEN_BYTES) if asked.resumable and self._limits.resume_s else None
+        spec = dataclasses.replace(
+            spec,
+            protocol=self._dialect.name,
+            opened_at=self._services.wall_clock(),
+            resume_s=self._limits.resume_s if token else 0.0,
+            kept=True,
+        )
+        self._feed(spec, decision.slot, now)
+        self._services.directory.place(spec, decision.slot, _hash(token) if token else "")
         self._services.delivery.listen(spec.call, self.hear)
         self._move(Stage.LIVE)
         log.info("call.opened", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, slot=decision.slot)
-        self._apply(self._dialect.deliver(Opened(spec), now), now)
+        self._apply(self._dialect.deliver(Opened(spec, token), now), now)
+
+    def _feed(self, spec: CallSpec, slot: int, now: float, nonce: str | None = None) -> None:
+        self._call = CallFeed(self._services.log, spec, slot, self._limits, now, nonce=nonce)
+        if self._tasks is not None:
+            self._tasks.create_task(self._call.run(), name="connection-feed")
 
     def _watch(self, call: str, now: float) -> None:
         place = self._services.directory.find(call)
@@ -315,6 +381,73 @@ class Connection:
             f"after {limit.catch_up_s:g} s at once audio may come at {limit.speed:g} times real time; send slower",
             now,
         )
+
+    # --- calls that go on after their connection ---
+
+    def _rejoin(self, asked: Resume, now: float) -> None:
+        services, call = self._services, asked.call
+        place = services.directory.find(call)
+        so_far = services.delivery.so_far(call)
+        known = services.directory.is_live(call) or any(isinstance(record, CallClosed) for record in so_far)
+        if place is None or not known or not self._may_resume(place, asked.token):
+            services.metrics.resumes.labels("refused").inc()
+            self._trouble(Ill.UNKNOWN_CALL, "this key and token can resume no call of this id", now)
+            return
+        self._watched = call
+        services.delivery.listen(call, self.hear)
+        self._move(Stage.REJOINING)
+        self._asked_at = self._asking_since = now
+        self._apply(self._dialect.deliver(Rejoined(place.spec), now), now)
+        for record in so_far:
+            self.hear(record)
+        if services.directory.is_live(call):
+            self._feed(place.spec, place.slot, now, secrets.token_hex())
+
+    def _may_resume(self, place: Place, token: str) -> bool:
+        return place.tenant == self._tenant and hmac.compare_digest(_hash(token), place.resume_hash)
+
+    def _handed_over(self, call: CallFeed, resumed: Resumed, now: float) -> None:
+        """Begin with a call that is ours now, or stop with one that another connection has."""
+        if resumed.nonce == call.nonce:
+            if call.connection is None:
+                call.begin(resumed)
+            if self._stage is Stage.REJOINING:
+                self._services.directory.adopt(resumed.call)
+                self._services.metrics.resumes.labels("resumed").inc()
+                log.info("call.resumed", call=resumed.call, tenant=self._tenant, connection=resumed.connection)
+                self._move(Stage.LIVE)
+                self._apply(self._dialect.deliver(resumed, now), now)
+        elif call.connection is not None and resumed.connection > call.connection:
+            call.let_go()
+            if self._stage is Stage.HELD:
+                self._release(Ill.TAKEN_OVER)
+            else:
+                self._trouble(Ill.TAKEN_OVER, "another connection has taken the call over", now)
+
+    def _hold(self, now: float) -> None:
+        """Keep the call of a peer that is gone: it may come back."""
+        self._move(Stage.HELD)
+        self._held_until = now + self._limits.resume_s
+        log.info("call.held", call=self._call_id, tenant=self._tenant, for_s=self._limits.resume_s)
+        if self._leaving or self._call is None:
+            self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        """Nobody comes back here: end the call, unless another gateway may go on with it."""
+        if self._services.shared:
+            if self._call is not None:
+                self._call.let_go()
+            self._release("moved")
+        else:
+            self._end_call("disconnected", self._services.clock())
+            self._release("disconnected")
+
+    def _release(self, reason: str) -> None:
+        if self._call is not None:
+            self._call.ended = True
+        self._reason = reason
+        self._services.metrics.resumes.labels(reason).inc()
+        self._released.set()
 
     def _end_call(self, reason: str, now: float) -> None:
         if self._call is None or self._call.ended:
@@ -362,6 +495,14 @@ class Connection:
         match self._stage:
             case Stage.NEW if now - self._began >= self._start_s:
                 self._trouble(Ill.START_TIMEOUT, f"nothing started a call within {self._start_s:g} s", now)
+            case Stage.HELD if now >= self._held_until:
+                self._end_call("disconnected", now)
+                self._release("disconnected")
+            case Stage.REJOINING if now - self._asking_since >= HAND_OVER_S:
+                self._trouble(Ill.OVERLOADED, "nobody serves the call at the moment; resume it again", now, 1.0)
+            case Stage.REJOINING if now - self._asked_at >= ASK_AGAIN_S and self._call is not None:
+                self._asked_at = now
+                self._call.ask_again(secrets.token_hex())
             case Stage.LIVE if now - self._heard >= self._idle_s:
                 self._trouble(Ill.IDLE, f"neither audio nor keepalive for {self._idle_s:g} s", now)
             case Stage.ENDING if now - self._ending_since >= limits.closing_s:
@@ -413,3 +554,7 @@ class Connection:
 
     def _gauge(self) -> Gauge:
         return self._services.metrics.sessions.labels(self._dialect.name, self._stage.value)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -23,6 +23,23 @@ class Opened:
     """The call was admitted and placed."""
 
     spec: CallSpec
+    resume_token: str | None = None
+    """What who resumes the call must show; None where nobody can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """The call to resume was found; its finals so far follow, then a ``Resumed`` record, then what happens."""
+
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The server is about to stop; the call goes on at another gateway."""
+
+    within_s: float
+    """Seconds until the connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,8 @@ class Ill(StrEnum):
 
     OVERLOADED = "overloaded"
     DUPLICATE_CALL = "duplicate_call"
+    TAKEN_OVER = "taken_over"
+    UNKNOWN_CALL = "unknown_call"
     TOO_FAST = "too_fast"
     SLOW_READER = "slow_reader"
     START_TIMEOUT = "start_timeout"
@@ -63,7 +82,7 @@ class Trouble:
     retry_after_s: float | None = None
 
 
-Event = OutRecord | Partial | Opened | Watched | Acked | Trouble
+Event = OutRecord | Partial | Opened | Rejoined | GoAway | Watched | Acked | Trouble
 
 # --- what a dialect wants done -------------------------------------------------------------------------------------
 
@@ -73,6 +92,24 @@ class Open:
     """Ask for the call to be admitted; answered by ``Opened`` or ``Trouble`` before the next message is read."""
 
     spec: CallSpec
+    resumable: bool = False
+    """Whether the peer may come back after its connection broke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Ask for a call that another connection opened; answered by ``Rejoined`` or ``Trouble`` at once."""
+
+    call: str
+    token: str
+    """As ``Opened`` gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What comes from here on is not to be heard, or is again."""
+
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +171,7 @@ class Close:
     reason: str = ""
 
 
-Action = Open | Watch | Audio | Finalize | Dtmf | End | Send | Close
+Action = Open | Resume | Pause | Watch | Audio | Finalize | Dtmf | End | Send | Close
 
 
 # --- the translator ------------------------------------------------------------------------------------------------
@@ -164,6 +201,8 @@ class Dialect(ABC):
     """For logs, metrics and ``CallSpec.protocol``."""
     patient: bool = False
     """Whether a connection may go without a call for as long as a call may be silent."""
+    resumable: bool = False
+    """Whether the peer may come back after its connection broke, so that its call is kept for a while."""
     deadline: float = math.inf
     """Monotonic seconds at which ``tick`` wants to be called."""
 

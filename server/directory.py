@@ -100,6 +100,10 @@ class Directory:
         self._put(record)
         self._unwritten.put_nowait(record)
 
+    def adopt(self, call: str) -> None:
+        """Take care of a call that another gateway placed: that gateway may be gone when the call is over."""
+        self._ours.add(call)
+
     def end(self, call: str) -> None:
         """Note that a call is over; its place stays known for a while."""
         self._take_out(call)

@@ -1,4 +1,4 @@
-"""One call on its way into the log: gathered, numbered, written in order and acknowledged."""
+"""One connection's part of a call on its way into the log: gathered, numbered, written in order and acknowledged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from server.coalescing import Coalescer
 from server.dialect import Audio
 from server.limits import TokenBucket
 from server.settings import Limits
-from streaming.call import CallSpec
+from streaming.audio import silence
+from streaming.call import KEPT_S, CallSpec
 from streaming.log import Log, Topic
 from streaming.record_codec import encode
 from streaming.records import (
@@ -19,9 +20,13 @@ from streaming.records import (
     AudioChunk,
     AudioRecord,
     CallEnded,
+    CallKept,
     CallOpened,
+    CallResumed,
     DtmfReceived,
     FinalizeRequested,
+    PauseChanged,
+    Resumed,
 )
 
 LOG_BACKLOG: Final = 256
@@ -40,9 +45,12 @@ class CallFeed:
         slot: Where it lives.
         limits: How fast its audio may come and how much of it is gathered.
         now: Monotonic seconds.
+        nonce: Marks the request of a connection that takes the call over; None for the one that opens it.
     """
 
-    def __init__(self, log: Log, spec: CallSpec, slot: int, limits: Limits, now: float) -> None:
+    def __init__(
+        self, log: Log, spec: CallSpec, slot: int, limits: Limits, now: float, *, nonce: str | None = None
+    ) -> None:
         self.spec = spec
         self.sequence = 0
         """Number of the next chunk."""
@@ -51,7 +59,13 @@ class CallFeed:
         self.audio_seconds = 0.0
         """Seconds received, all channels together."""
         self.ended = False
-        """Whether the call's end is on its way to the log, or came from there."""
+        """Whether the call's end is on its way to the log, or came from there, or is no business of ours any more."""
+        self.connection: int | None = None if nonce else 0
+        """What marks our records; None until the call is ours."""
+        self.nonce = nonce
+        """Of the request that has not been answered, or was answered last."""
+        self.paused = False
+        """Whether silence is written in place of what comes."""
         self._log = log
         self._slot = slot
         self._gather_s = limits.coalesce_ms / 1000
@@ -61,7 +75,23 @@ class CallFeed:
         self._written: dict[int, float] = {}  # and that are on their way to the log
         self._waiting: asyncio.Queue[tuple[AudioRecord, float] | None] = asyncio.Queue()
         self._unacked: deque[tuple[asyncio.Future[int], float]] = deque()
-        self._put(CallOpened(spec))
+        self._put_at = now
+        self._news = True  # whether anything was put since the last pulse
+        self._put(CallResumed(spec.call, nonce) if nonce else CallOpened(spec))
+
+    def ask_again(self, nonce: str) -> None:
+        """Ask for the call once more: whoever should have answered may be gone."""
+        self.nonce = nonce
+        self._put(CallResumed(self.spec.call, nonce))
+
+    def begin(self, resumed: Resumed) -> None:
+        """Go on where the connection before stopped."""
+        self.connection = resumed.connection
+        self.sequence = resumed.next_sequence
+        self.paused = resumed.paused
+        self.received_s = max(resumed.heard) / self.spec.audio.rate
+        self._heard = {ALL_CHANNELS: self.received_s}
+        self._written = dict(self._heard)
 
     def audio(self, audio: Audio, now: float) -> bool:
         """Take audio.
@@ -69,6 +99,9 @@ class CallFeed:
         Returns:
             False if it came faster than allowed; it is not taken then.
         """
+        if self.paused:
+            quiet = silence(len(audio.payload), self.spec.audio.encoding)
+            audio = Audio(audio.channel, audio.position, quiet)
         samples = self._coalescer.samples_of(audio)
         seconds = samples / self.spec.audio.rate
         interleaved = audio.channel == ALL_CHANNELS
@@ -83,22 +116,42 @@ class CallFeed:
     def finalize(self, channel: int | None, marker: str) -> None:
         """Ask for everything before this to become final."""
         self.flush()
-        self._put(FinalizeRequested(self.spec.call, channel, marker))
+        self._put(FinalizeRequested(self.spec.call, channel, marker, self.connection or 0))
 
     def dtmf(self, channel: int, digit: str) -> None:
         """Note a key; its place among the audio is its time."""
         self.flush()
-        self._put(DtmfReceived(self.spec.call, channel, digit))
+        self._put(DtmfReceived(self.spec.call, channel, digit, self.connection or 0))
+
+    def pause(self, *, paused: bool) -> None:
+        """Write silence in place of what comes from here on, or no longer."""
+        self.flush()
+        self.paused = paused
+        self._put(PauseChanged(self.spec.call, paused, self.connection or 0))
 
     def end(self, reason: str) -> None:
         """End the call."""
         self.flush()
         self.ended = True
-        self._put(CallEnded(self.spec.call, reason))
+        if self.connection is not None:  # else the call was never ours to end
+            self._put(CallEnded(self.spec.call, reason, self.connection))
 
-    def flush(self, now: float = float("inf")) -> None:
-        """Write what was gathered for long enough; all of it if no moment is given."""
+    def let_go(self) -> None:
+        """Leave the call to others; what came so far is still written."""
+        self.flush()
+        self.ended = True
+
+    def flush(self) -> None:
+        """Write all that was gathered."""
+        self._write(self._coalescer.flush(float("inf")))
+
+    def pulse(self, now: float) -> None:
+        """Write what was gathered for long enough, and that the call is kept where there was nothing for long."""
         self._write(self._coalescer.flush(now - self._gather_s))
+        if self._news:
+            self._news, self._put_at = False, now
+        elif now - self._put_at >= KEPT_S and not self.ended:
+            self._put(CallKept(self.spec.call))
 
     def acked(self) -> float:
         """Return up to where the log has the audio, in seconds, if that is news; else 0.
@@ -133,11 +186,14 @@ class CallFeed:
     def _write(self, pieces: list[Audio]) -> None:
         for piece in pieces:
             self._advance(self._written, piece, self._coalescer.samples_of(piece) / self.spec.audio.rate)
-            chunk = AudioChunk(self.spec.call, self.sequence, piece.channel, piece.position, piece.payload)
+            chunk = AudioChunk(
+                self.spec.call, self.sequence, piece.channel, piece.position, piece.payload, self.connection or 0
+            )
             self.sequence += 1
             self._put(chunk, min(self._written.values()))
 
     def _put(self, record: AudioRecord, written_s: float = 0.0) -> None:
+        self._news = True
         self._waiting.put_nowait((record, written_s))
 
     def _advance(self, ends: dict[int, float], audio: Audio, seconds: float) -> float:

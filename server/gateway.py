@@ -92,6 +92,7 @@ class Gateway:
         slots: Returns the slots that are served, for counting; None for all of the log.
         metrics: Where things are counted; None for metrics of its own.
         pages: Path to what a plain GET gets there, besides /healthz, /readyz and /metrics.
+        shared: Whether other gateways share the log, so that calls can go on there when this one stops.
         clock: Monotonic seconds.
     """
 
@@ -106,6 +107,7 @@ class Gateway:
         slots: Callable[[], Collection[int]] | None = None,
         metrics: Metrics | None = None,
         pages: Mapping[str, Page] | None = None,
+        shared: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = settings.limits
@@ -125,7 +127,7 @@ class Gateway:
         self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s)
         """What calls say."""
         self._services = Services(
-            source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time
+            source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time, shared
         )
         keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
         self._connections: set[Connection] = set()
@@ -136,7 +138,7 @@ class Gateway:
         self._posting = Posting(posts, self._gate, self._metrics, settings.files.at_once)
         self._resources = api_routes.resources(keyring, names)
         self._routes = [
-            native.route(keyring, limits, models),
+            *native.routes(keyring, limits, models),
             *api_routes.routes(keyring, settings, names),
             *twilio.routes(keyring, settings.twilio, limits.idle_s),
             *bridge_routes.routes(keyring, settings),

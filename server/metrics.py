@@ -37,6 +37,12 @@ class Metrics:
         self.closes = Counter(
             "trunkline_closes_total", "Connections that ended.", ("protocol", "reason"), registry=registry
         )
+        self.resumes = Counter(
+            "trunkline_resumes_total",
+            "Calls that lost their connection, by what became of them here.",
+            ("outcome",),
+            registry=registry,
+        )
         self.audio_seconds = Counter(
             "trunkline_audio_seconds_total", "Audio received, every side counted.", ("protocol",), registry=registry
         )

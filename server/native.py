@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum, auto
-from typing import Final
+from typing import Final as Constant
 
 from server.auth import Keyring
 from server.dialect import (
@@ -15,9 +15,13 @@ from server.dialect import (
     End,
     Event,
     Finalize,
+    GoAway,
     Ill,
     Open,
     Opened,
+    Pause,
+    Rejoined,
+    Resume,
     Send,
     Trouble,
     Upgrade,
@@ -28,14 +32,16 @@ from server.settings import Limits
 from streaming import messages
 from streaming.call import CallSpec
 from streaming.errors import BadMessage
-from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Partial
+from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Partial, Resumed
 
-POLICY: Final = 1008
+POLICY: Constant = 1008
 """Close code of what the peer did wrong."""
 
-CLOSE_CODES: Final[dict[Ill, int]] = {
+CLOSE_CODES: Constant[dict[Ill, int]] = {
     Ill.OVERLOADED: 1013,
     Ill.DUPLICATE_CALL: 4409,
+    Ill.TAKEN_OVER: 4409,
+    Ill.UNKNOWN_CALL: POLICY,
     Ill.TOO_FAST: POLICY,
     Ill.SLOW_READER: POLICY,
     Ill.START_TIMEOUT: 4408,
@@ -45,30 +51,36 @@ CLOSE_CODES: Final[dict[Ill, int]] = {
 }
 """How each trouble closes the connection."""
 
-_ENDS_CALMLY: Final = frozenset({Ill.DRAINING, Ill.IDLE})
+_ENDS_CALMLY: Constant = frozenset({Ill.DRAINING, Ill.IDLE})
 """Troubles after which what was heard is still delivered before the close."""
 
 
-def route(keyring: Keyring, limits: Limits, models: Collection[str] = ()) -> Route:
-    """Serve the native protocol to callers with a key.
+def routes(keyring: Keyring, limits: Limits, models: Collection[str] = ()) -> list[Route]:
+    """Serve the native protocol to callers with a key: where calls begin, and where they go on though all is full.
 
     Args:
         keyring: Knows the keys.
         limits: For the idle limit.
         models: Names of the models served, the default one first.
     """
-    return Route(
-        pattern="/v1/stream",
-        identify=keyring.identify,
-        build=lambda upgrade: NativeDialect(upgrade, models),
-        idle_s=limits.idle_s,
-        subprotocols=("trunkline.v1",),
-    )
+    return [
+        Route(
+            pattern=pattern,
+            identify=keyring.identify,
+            build=lambda upgrade: NativeDialect(upgrade, models),
+            idle_s=limits.idle_s,
+            subprotocols=("trunkline.v1",),
+            opens_call=opens_call,
+        )
+        for pattern, opens_call in (("/v1/stream", True), ("/v1/resume", False))
+    ]
 
 
 class _Stage(Enum):
     NEW = auto()
-    """Nothing but ``start`` is allowed."""
+    """Nothing but ``start`` or ``resume`` is allowed."""
+    REJOINING = auto()
+    """What was missed is sent; audio waits for ``resumed``."""
     LIVE = auto()
     ENDING = auto()
     """No more audio is taken; finals still go out."""
@@ -92,6 +104,7 @@ class NativeDialect(Dialect):
         self._spec: CallSpec | None = None
         self._view = NativeView(())
         self._frame_bytes = 1
+        self._known: tuple[int, ...] = ()  # finals of each channel that it has from an earlier connection
         self._close = Close()
 
     def receive(self, message: str | bytes, now: float) -> list[Action]:
@@ -116,26 +129,62 @@ class NativeDialect(Dialect):
         if self._stage is _Stage.DONE:
             return []
         match event:
-            case Opened(spec):
+            case Opened(spec, token):
                 self._stage = _Stage.LIVE
-                self._spec = spec
-                self._view = NativeView(spec.labels, interim=spec.interim)
-                self._frame_bytes = spec.audio.encoding.sample_bytes * spec.audio.channels
-                model = spec.model or (self._models[0] if self._models else "default")
-                return [_send(messages.Ready(spec.call, spec.labels, model))]
+                self._adopt(spec)
+                resume_s = spec.resume_s if token else None
+                ready = messages.Ready(spec.call, spec.labels, self._model, resume_token=token, resume_s=resume_s)
+                return [_send(ready)]
+            case Rejoined(spec):
+                self._stage = _Stage.REJOINING
+                self._adopt(spec)
+                return []
+            case Resumed():
+                return self._resumed(event)
+            case GoAway(within_s):
+                return [_send(messages.GoAway(within_s))]
             case Trouble():
                 return self._trouble(event)
             case _:
                 return self._render(event)
+
+    def _adopt(self, spec: CallSpec) -> None:
+        self._spec = spec
+        self._view = NativeView(spec.labels, interim=spec.interim)
+        self._frame_bytes = spec.audio.encoding.sample_bytes * spec.audio.channels
+        self.resumable = spec.resume_s > 0
+
+    @property
+    def _model(self) -> str:
+        wished = self._spec.model if self._spec is not None else None
+        return wished or (self._models[0] if self._models else "default")
+
+    def _resumed(self, resumed: Resumed) -> list[Action]:
+        spec = self._spec
+        if spec is None or self._stage is not _Stage.REJOINING:
+            return []
+        self._stage = _Stage.LIVE
+        samples = max(resumed.heard)
+        audio_s = samples / spec.audio.rate
+        return [_send(messages.Resumed(spec.call, spec.labels, self._model, samples, audio_s, resumed.paused))]
 
     def _control(self, message: messages.ClientMessage) -> list[Action]:
         match message:
             case messages.Start():
                 if self._stage is not _Stage.NEW:
                     raise BadMessage("bad_message", "the call was started already; open another connection for another")
-                return [Open(self._spec_of(message))]
+                return [Open(self._spec_of(message), resumable=message.resumable)]
+            case messages.Resume(call, token, finals):
+                if self._stage is not _Stage.NEW:
+                    raise BadMessage("bad_message", "a call is resumed on a connection of its own")
+                self._known = finals
+                return [Resume(call, token)]
             case _ if self._stage is _Stage.NEW:
-                raise BadMessage("bad_message", "the first message must be 'start'")
+                raise BadMessage("bad_message", "the first message must be 'start' or 'resume'")
+            case messages.Pause() if self._stage is _Stage.LIVE:
+                return [Pause(paused=True)]
+            case messages.Unpause() if self._stage is _Stage.LIVE:
+                return [Pause(paused=False)]
             case messages.Finalize(marker, channel):
                 if channel is not None and self._spec is not None and channel >= self._spec.sides:
                     raise BadMessage("bad_option", f"'channel' must be below {self._spec.sides}")
@@ -143,7 +192,7 @@ class NativeDialect(Dialect):
             case messages.Close() if self._stage is _Stage.LIVE:
                 self._stage = _Stage.ENDING
                 return [End("hangup")]
-            case messages.Close() | messages.KeepAlive():
+            case _:
                 return []
 
     def _spec_of(self, start: messages.Start) -> CallSpec:
@@ -166,6 +215,8 @@ class NativeDialect(Dialect):
     def _audio(self, payload: bytes) -> list[Action]:
         if self._stage is _Stage.NEW:
             return self._fail("audio_before_start", "the first message must be 'start', then audio may come")
+        if self._stage is _Stage.REJOINING:
+            return self._fail("audio_before_start", "audio may come once the server has said 'resumed'")
         if self._stage is not _Stage.LIVE or not payload:
             return []
         if len(payload) % self._frame_bytes:
@@ -177,7 +228,7 @@ class NativeDialect(Dialect):
 
     def _render(self, event: Event) -> list[Action]:
         message = self._view.render(event)
-        if message is None:
+        if message is None or self._is_known(event):
             return []
         if isinstance(event, Partial):
             return [_send(message, f"partial {event.channel}")]
@@ -185,6 +236,12 @@ class NativeDialect(Dialect):
             self._stage = _Stage.DONE
             return [_send(message), self._close]
         return [_send(message)]
+
+    def _is_known(self, event: Event) -> bool:
+        """Whether the client has an event already, or is not to be told before the finals it missed."""
+        if isinstance(event, Final):
+            return event.channel < len(self._known) and event.number < self._known[event.channel]
+        return self._stage is _Stage.REJOINING and not isinstance(event, CallClosed)
 
     def _trouble(self, trouble: Trouble) -> list[Action]:
         close = Close(CLOSE_CODES[trouble.ill], trouble.ill)

@@ -43,6 +43,8 @@ class NativeView:
                 return messages.Finalized(marker, channel)
             case records.Dtmf(_, _, channel, digit, at):
                 return messages.Dtmf(channel, self._labels[channel], digit, at)
+            case records.Paused(_, _, paused, at):
+                return messages.Paused(at) if paused else messages.Unpaused(at)
             case records.QualityChanged(_, _, model, reason):
                 return messages.Quality(model, reason)
             case records.CallClosed(_, call, reason, audio_s, padded_s):

@@ -58,6 +58,8 @@ class Limits(_Section):
     """Time an open WebSocket has to start its call, in seconds."""
     idle_s: float = Field(default=300.0, gt=0)
     """Silence on the wire after which a call counts as gone, in seconds; calls on hold may send nothing for minutes."""
+    resume_s: float = Field(default=60.0, ge=0)
+    """Time a client that can resume has to come back after its connection broke, in seconds; then its call is ended."""
     call_idle_s: float = Field(default=3600.0, gt=0)
     """Seconds without audio after which a call is ended though its connection lives, or its gateway never said that it
     is over; messages that only keep a connection alive do not count."""

@@ -15,7 +15,7 @@ from streaming.call import Encoding
 from streaming.decoding import Float32Array
 from streaming.errors import BadAudio
 
-__all__ = ["decode", "deinterleave", "encode", "levels"]
+__all__ = ["decode", "deinterleave", "encode", "levels", "silence"]
 
 FULL_SCALE: Final = 32_768
 """Magnitude of the most negative 16-bit sample: 1.0 in float."""
@@ -116,3 +116,9 @@ def deinterleave(samples: Float32Array, channels: int) -> Float32Array:
     if samples.size % channels:
         raise BadAudio(f"{samples.size} samples do not divide into {channels} channels; send whole sample frames")
     return np.ascontiguousarray(samples.reshape(-1, channels).T)
+
+
+def silence(n_bytes: int, encoding: Encoding) -> bytes:
+    """Return so many bytes of silence; whole samples of them, if ``n_bytes`` is of whole samples."""
+    sample = encode(np.zeros(1, np.float32), encoding)
+    return sample * (n_bytes // len(sample))

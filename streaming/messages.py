@@ -21,6 +21,7 @@ MAX_HOTWORDS: Constant = 200
 MAX_NAME: Constant = 200
 """Characters of an id, label, hotword or metadata value."""
 
+_CLIENT_TYPES: Constant = "start, resume, finalize, pause, unpause, keepalive, close"
 _LANGUAGE: Constant = re.compile(r"([a-z]{2,3})([-_][a-z0-9]+)*", re.IGNORECASE)
 _CALL_ID: Constant = re.compile(r"[\w.:@+-]+")
 
@@ -45,6 +46,29 @@ class Start:
     endpoint_ms: int | None = None
     utterance_end_ms: int | None = None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    resumable: bool = False
+    """Whether the client may come back after its connection broke: the call is kept for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A call goes on that began on another connection; the first message of a connection."""
+
+    call: str
+    token: str
+    """As ``ready`` gave it."""
+    finals: tuple[int, ...] = ()
+    """How many finals of each channel the client has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is said from here on is not to be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpause:
+    """What is said is to be heard again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +90,7 @@ class Close:
     """No more audio."""
 
 
-ClientMessage = Start | Finalize | KeepAlive | Close
+ClientMessage = Start | Resume | Pause | Unpause | Finalize | KeepAlive | Close
 
 
 # --- from the server -----------------------------------------------------------------------------------------------
@@ -80,6 +104,47 @@ class Ready:
     labels: tuple[str, ...]
     model: str
     version: int = VERSION
+    resume_token: str | None = None
+    """What to show to resume the call; absent where it cannot be resumed."""
+    resume_s: float | None = None
+    """Seconds a lost connection may be away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The call goes on; every final that was missed is before this."""
+
+    call: str
+    labels: tuple[str, ...]
+    model: str
+    samples: int
+    """Samples of each channel that arrived: the next frame must go on there."""
+    audio_s: float
+    """The same in seconds."""
+    paused: bool
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The server is about to stop: the call can be resumed at once, at another one."""
+
+    within_s: float
+    """Seconds until the connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """From here on silence is heard."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaused:
+    """From here on the call is heard again."""
+
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +276,10 @@ class Closed:
 
 ServerMessage = (
     Ready
+    | Resumed
+    | GoAway
+    | Paused
+    | Unpaused
     | Watching
     | Ack
     | SpeechStarted
@@ -227,6 +296,10 @@ ServerMessage = (
 
 _TYPES: Constant[dict[type[object], str]] = {
     Ready: "ready",
+    Resumed: "resumed",
+    GoAway: "goaway",
+    Paused: "paused",
+    Unpaused: "unpaused",
     Watching: "watching",
     Ack: "ack",
     SpeechStarted: "speech_started",
@@ -240,6 +313,8 @@ _TYPES: Constant[dict[type[object], str]] = {
     Error: "error",
     Closed: "closed",
 }
+_LEFT_OUT: Constant = frozenset({"retry_after_s", "resume_token", "resume_s"})
+"""Fields that are absent rather than null."""
 _DIGITS: Constant = {"confidence": 4}
 _DEFAULT_DIGITS: Constant = 3
 
@@ -251,7 +326,7 @@ def dump(message: ServerMessage) -> str:
         value = getattr(message, item.name)
         if item.name == "words":
             fields["words"] = [_word(word) for word in value]
-        elif item.name != "retry_after_s" or value is not None:
+        elif value is not None or item.name not in _LEFT_OUT:
             fields[item.name] = _rounded(item.name, value)
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
 
@@ -285,6 +360,12 @@ def parse(text: str) -> ClientMessage:
     match given.text("type"):
         case "start":
             return _start(given)
+        case "resume":
+            return _resume(given)
+        case "pause":
+            return Pause()
+        case "unpause":
+            return Unpause()
         case "finalize":
             return Finalize(given.text("id") or "", given.integer("channel", low=0))
         case "keepalive":
@@ -294,7 +375,14 @@ def parse(text: str) -> ClientMessage:
         case None:
             raise BadMessage("bad_message", "the message has no 'type'")
         case _:
-            raise BadMessage("unknown_type", "'type' must be start, finalize, keepalive or close")
+            raise BadMessage("unknown_type", f"'type' must be one of {_CLIENT_TYPES}")
+
+
+def _resume(given: _Fields) -> Resume:
+    call, token = given.text("call"), given.text("token")
+    if call is None or token is None:
+        raise BadMessage("bad_option", "'resume' needs 'call' and 'token'")
+    return Resume(call, token, given.counts("finals"))
 
 
 def language_of(tag: str) -> str:
@@ -343,6 +431,7 @@ def _start(given: _Fields) -> Start:
         endpoint_ms=given.integer("endpoint_ms", low=0),
         utterance_end_ms=given.integer("utterance_end_ms", low=0),
         metadata=given.table("metadata"),
+        resumable=given.flag("resumable", default=False),
     )
 
 
@@ -393,6 +482,14 @@ class _Fields:
             raise BadMessage("bad_option", f"'{name}' must be true or false")
         return value
 
+    def counts(self, name: str) -> tuple[int, ...]:
+        value = self._values.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise BadMessage("bad_option", f"'{name}' must be a list of whole numbers")
+        return tuple(_count_in(name, item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+
     def texts(self, name: str) -> tuple[str, ...]:
         value = self._values.get(name)
         if value is None:
@@ -414,6 +511,12 @@ class _Fields:
 
     def items(self) -> list[tuple[str, object]]:
         return list(self._values.items())
+
+
+def _count_in(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise BadMessage("bad_option", f"'{name}' may hold whole numbers from 0 only")
+    return value
 
 
 def _text_in(name: str, value: object) -> str:

@@ -358,7 +358,7 @@ class DeepgramDialect(Dialect):
         )
 
     def _trouble(self, ill: Ill) -> list[Action]:
-        close = Close(*CLOSES[ill])
+        close = Close(*CLOSES.get(ill, CLOSES[Ill.INTERNAL]))
         if ill is Ill.DRAINING and self._spec is not None:
             self._close = close
             ended: list[Action] = [] if self._ending else [End(ill)]

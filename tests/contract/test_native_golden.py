@@ -17,6 +17,9 @@ GOLDEN: list[dict[str, object]] = json.loads(
 FROM_CLIENT = [example["message"] for example in GOLDEN if example["direction"] == "client"]
 FROM_SERVER = [example["message"] for example in GOLDEN if example["direction"] == "server"]
 
+SHOWN = "t0ken"
+CLIENT_TYPES = "start, resume, finalize, pause, unpause, keepalive, close"
+
 READ: list[messages.ClientMessage] = [
     messages.Start(AudioFormat(Encoding.MULAW, 8000, 1)),
     messages.Start(
@@ -31,6 +34,11 @@ READ: list[messages.ClientMessage] = [
         utterance_end_ms=1000,
         metadata={"queue": "support"},
     ),
+    messages.Start(AudioFormat(Encoding.MULAW, 8000, 1), resumable=True),
+    messages.Resume("call-7", SHOWN, (2, 1)),
+    messages.Resume("call-7", SHOWN),
+    messages.Pause(),
+    messages.Unpause(),
     messages.Finalize("f1"),
     messages.Finalize("f2", 1),
     messages.KeepAlive(),
@@ -43,6 +51,11 @@ BEGINNING = (Word("good", 0.32, 0.6, 0.91), Word("mor", 0.6, 1.1, 0.44))
 
 WRITTEN: list[messages.ServerMessage] = [
     messages.Ready("call-7", ("customer", "agent"), "tiny.en"),
+    messages.Ready("call-7", ("customer", "agent"), "tiny.en", resume_token=SHOWN, resume_s=60.0),
+    messages.Resumed("call-7", ("customer", "agent"), "tiny.en", 100_003, 12.500375, paused=False),
+    messages.GoAway(20.0),
+    messages.Paused(8.25),
+    messages.Unpaused(9.5),
     messages.Watching("call-7", ("customer", "agent")),
     messages.Ack(1.5),
     messages.SpeechStarted(0, "customer", 0.32),
@@ -57,7 +70,7 @@ WRITTEN: list[messages.ServerMessage] = [
     messages.Finalized("f2", 1),
     messages.Dtmf(0, "customer", "5", 3.04),
     messages.Quality("tiny.en", "overload"),
-    messages.Error("unknown_type", "'type' must be start, finalize, keepalive or close", fatal=False),
+    messages.Error("unknown_type", f"'type' must be one of {CLIENT_TYPES}", fatal=False),
     messages.Error("overloaded", "the server is full; try again", fatal=True, retry_after_s=5.0),
     messages.Closed("call-7", "hangup", 12.5, 0.04, 2),
 ]

@@ -18,7 +18,9 @@ from streaming.records import (
     AudioChunk,
     CallClosed,
     CallEnded,
+    CallKept,
     CallOpened,
+    CallResumed,
     CallStarted,
     Dtmf,
     DtmfReceived,
@@ -29,6 +31,9 @@ from streaming.records import (
     FinalizeRequested,
     OutRecord,
     Partial,
+    PauseChanged,
+    Paused,
+    Resumed,
     SpeechStarted,
 )
 
@@ -48,6 +53,9 @@ class _Side:
 class _Call:
     spec: CallSpec
     sides: defaultdict[int, _Side] = field(default_factory=lambda: defaultdict(_Side))
+    connection: int = 0
+    sequence: int = 0
+    paused: bool = False
 
 
 class FakeShard:
@@ -99,7 +107,19 @@ class FakeShard:
                         self._waiting.remove((kind, future))
 
     async def _take(self, slot: int, record: object) -> None:
+        if isinstance(record, AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded):
+            known = self._calls.get(record.call)
+            if known is None or record.connection != known.connection:
+                return
         match record:
+            case CallKept():
+                pass
+            case CallResumed():
+                await self._resume(slot, record)
+            case PauseChanged(call_id, paused):
+                self._calls[call_id].paused = paused
+                at = max((side.heard_s for side in self._calls[call_id].sides.values()), default=0.0)
+                await self._say(slot, call_id, Paused(EPOCH, call_id, paused, at))
             case CallOpened(spec):
                 self.opened.append(spec)
                 self._calls[spec.call] = _Call(spec)
@@ -110,6 +130,7 @@ class FakeShard:
                 await self._say(slot, spec.call, start)
             case AudioChunk():
                 self.chunks.append(record)
+                self._calls[record.call].sequence = record.sequence + 1
                 await self._hear(slot, self._calls[record.call], record)
             case FinalizeRequested(call, channel, marker):
                 await self._finish(slot, self._calls[call], EndReason.FINALIZE, channel)
@@ -122,8 +143,18 @@ class FakeShard:
                 await self._finish(slot, self._calls[call], EndReason.END, None)
                 audio_s = max((side.heard_s for side in self._calls[call].sides.values()), default=0.0)
                 await self._say(slot, call, CallClosed(EPOCH, call, reason, audio_s, 0.0))
+                del self._calls[call]
             case _:
                 raise AssertionError(f"an audio topic holds no {type(record).__name__}")
+
+    async def _resume(self, slot: int, asked: CallResumed) -> None:
+        call = self._calls.get(asked.call)
+        if call is None:
+            return
+        call.connection += 1
+        heard = tuple(round(call.sides[side].heard_s * call.spec.audio.rate) for side in range(call.spec.sides))
+        resumed = Resumed(EPOCH, asked.call, asked.nonce, call.connection, call.sequence, heard, call.paused)
+        await self._say(slot, asked.call, resumed)
 
     async def _hear(self, slot: int, call: _Call, chunk: AudioChunk) -> None:
         audio = call.spec.audio

@@ -19,7 +19,6 @@ from streaming.channel import FINAL_TRIES
 from streaming.decoding import DecodeJob, Hypothesis, Kind
 from streaming.effects import Effect
 from streaming.records import (
-    CallKept,
     FINAL_LOST,
     INTERNAL,
     AudioChunk,

@@ -6,8 +6,24 @@ import json
 
 import pytest
 
-from server.dialect import Acked, Action, Audio, Close, End, Finalize, Ill, Open, Send, Trouble
+from server.dialect import (
+    Acked,
+    Action,
+    Audio,
+    Close,
+    End,
+    Finalize,
+    GoAway,
+    Ill,
+    Open,
+    Pause,
+    Rejoined,
+    Resume,
+    Send,
+    Trouble,
+)
 from server.native import NativeDialect
+from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.records import (
     ALL_CHANNELS,
     UNTIMED,
@@ -16,6 +32,7 @@ from streaming.records import (
     Finalized,
     Progress,
     QualityChanged,
+    Resumed,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -159,3 +176,55 @@ def test_a_peer_that_is_gone_ends_its_call() -> None:
     assert dialect.begin(0.0) == []
     assert dialect.tick(0.0) == []
     assert isinstance(NativeDialect(UPGRADE).receive(START, 0.0)[0], Open)
+
+
+RESUME = json.dumps({"type": "resume", "call": "call-1", "token": "t", "finals": [1]})
+RESUMABLE = CallSpec(
+    "call-1", "acme", AudioFormat(Encoding.MULAW, 8000, 2), ("customer", "agent"), model="base", resume_s=60.0
+)
+
+
+def rejoining() -> NativeDialect:
+    dialect = NativeDialect(UPGRADE, ["tiny.en", "base"])
+    assert dialect.receive(RESUME, 0.0) == [Resume("call-1", "t")]
+    assert dialect.deliver(Rejoined(RESUMABLE), 0.0) == []
+    return dialect
+
+
+def test_a_resumed_call_is_told_what_was_missed_then_where_it_goes_on_and_nothing_else_between() -> None:
+    """The client has the first final; interim text of before would only confuse it."""
+    dialect = rejoining()
+    assert dialect.resumable
+    assert dialect.deliver(final("hello", 0.0, 1.0, number=0), 0.0) == []
+    assert dialect.deliver(partial("wor", 1.0, 1.5), 0.0) == []
+    assert [message["number"] for message in sent(dialect.deliver(final("world", 1.0, 2.0, number=1), 0.0))] == [1]
+    (resumed,) = sent(dialect.deliver(Resumed(0, "call-1", "n", 1, 7, (18_003, 18_003), paused=True), 0.0))
+    assert resumed == {
+        "type": "resumed",
+        "call": "call-1",
+        "labels": ["customer", "agent"],
+        "model": "base",
+        "samples": 18_003,
+        "audio_s": 2.25,
+        "paused": True,
+        "version": 1,
+    }
+    assert dialect.deliver(Resumed(0, "call-1", "n", 1, 7, (18_003, 18_003), paused=True), 0.0) == []
+    assert dialect.receive(b"\0\0", 0.0) == [Audio(ALL_CHANNELS, UNTIMED, b"\0\0")]
+
+
+def test_a_pause_is_asked_for_while_the_call_is_live_and_otherwise_means_nothing() -> None:
+    """Before ``resumed`` it would be written by a connection that does not have the call."""
+    dialect = live()
+    assert dialect.receive('{"type":"pause"}', 0.0) == [Pause(paused=True)]
+    assert dialect.receive('{"type":"unpause"}', 0.0) == [Pause(paused=False)]
+    assert rejoining().receive('{"type":"pause"}', 0.0) == []
+
+
+def test_a_client_is_sent_to_another_gateway() -> None:
+    assert sent(live().deliver(GoAway(20.0), 0.0)) == [{"type": "goaway", "within_s": 20.0}]
+
+
+def test_a_call_is_resumed_on_a_connection_of_its_own() -> None:
+    (error,) = sent(live().receive(RESUME, 0.0))
+    assert (error["code"], error["fatal"]) == ("bad_message", False)

@@ -79,6 +79,12 @@ def test_the_other_messages_of_a_client() -> None:
     ("text", "code"),
     [
         ("{", "bad_json"),
+        ('{"type":"resume","call":"c"}', "bad_option"),
+        ('{"type":"resume","token":"t"}', "bad_option"),
+        ('{"type":"resume","call":"c","token":"t","finals":3}', "bad_option"),
+        ('{"type":"resume","call":"c","token":"t","finals":[true]}', "bad_option"),
+        ('{"type":"resume","call":"c","token":"t","finals":[-1]}', "bad_option"),
+        ('{"type":"resume","call":"c","token":"t","finals":["1"]}', "bad_option"),
         ("[" * 100_000, "bad_json"),
         ("3", "bad_message"),
         ("{}", "bad_message"),

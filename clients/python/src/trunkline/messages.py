@@ -88,6 +88,29 @@ class Start:
     utterance_end_ms: int | None = None
     """Gap after the last word that is worth an ``UtteranceEnd``, in milliseconds; None for none."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    resumable: bool = False
+    """Whether the call is to be kept for a while after its connection broke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A call goes on that began on another connection."""
+
+    call: str
+    token: str
+    """As ``Ready`` gave it."""
+    finals: tuple[int, ...] = ()
+    """How many finals of each channel have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is said from here on is not to be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpause:
+    """What is said is to be heard again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +133,7 @@ class Close:
     """No more audio comes."""
 
 
-ClientMessage = Start | Finalize | KeepAlive | Close
+ClientMessage = Start | Resume | Pause | Unpause | Finalize | KeepAlive | Close
 
 
 # --- from the server -----------------------------------------------------------------------------------------------
@@ -124,6 +147,50 @@ class Ready:
     labels: tuple[str, ...]
     model: str
     version: int
+    resume_token: str | None = None
+    """What to show to resume the call; None where it cannot be resumed."""
+    resume_s: float | None = None
+    """Seconds a lost connection may be away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The call goes on, on another connection; every final that was missed is before this."""
+
+    call: str
+    labels: tuple[str, ...]
+    model: str
+    samples: int
+    """Samples of each channel that had arrived."""
+    audio_s: float
+    """The same in seconds."""
+    paused: bool
+    """Whether the call is paused."""
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The server is about to stop; the call goes on at another one."""
+
+    within_s: float
+    """Seconds until it closes the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """From here on silence is heard."""
+
+    at: float
+    """Seconds from the call's first sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaused:
+    """From here on the call is heard again."""
+
+    at: float
+    """Seconds from the call's first sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +340,10 @@ class Closed:
 
 ServerMessage = (
     Ready
+    | Resumed
+    | GoAway
+    | Paused
+    | Unpaused
     | Watching
     | Ack
     | SpeechStarted
@@ -289,10 +360,17 @@ ServerMessage = (
 
 TYPES: Constant[Mapping[type[object], str]] = {
     Start: "start",
+    Resume: "resume",
+    Pause: "pause",
+    Unpause: "unpause",
     Finalize: "finalize",
     KeepAlive: "keepalive",
     Close: "close",
     Ready: "ready",
+    Resumed: "resumed",
+    GoAway: "goaway",
+    Paused: "paused",
+    Unpaused: "unpaused",
     Watching: "watching",
     Ack: "ack",
     SpeechStarted: "speech_started",
@@ -308,6 +386,9 @@ TYPES: Constant[Mapping[type[object], str]] = {
 }
 """What each message is called on the wire."""
 
+_LEFT_OUT: Constant = frozenset({"retry_after_s", "resume_token", "resume_s"})
+_DEFAULTS: Constant[Mapping[str, bool]] = {"interim": True, "resumable": False}
+
 
 def dump(message: ClientMessage | ServerMessage) -> str:
     """Write a message as the text of one frame; what was left at its default is left out of a client's message."""
@@ -317,10 +398,10 @@ def dump(message: ClientMessage | ServerMessage) -> str:
 def as_dict(message: ClientMessage | ServerMessage) -> dict[str, object]:
     """Return the fields of a message as they stand in its JSON object."""
     fields: dict[str, object] = {"type": TYPES[type(message)]}
-    sparse = isinstance(message, Start | Finalize | KeepAlive | Close)
+    sparse = isinstance(message, ClientMessage)
     for name, value in dataclasses.asdict(message).items():
-        optional = sparse or name == "retry_after_s"
-        if optional and (value in (None, (), {}) or (name == "interim" and value is True)):
+        optional = sparse or name in _LEFT_OUT
+        if optional and (value in (None, (), {}) or _DEFAULTS.get(name) is value):
             continue
         fields[name] = value
     return fields
@@ -353,6 +434,12 @@ def parse_client(text: str) -> ClientMessage | None:
     match fields.text("type"):
         case "start":
             return _start(fields)
+        case "resume":
+            return Resume(fields.text("call"), fields.text("token"), fields.integers("finals"))
+        case "pause":
+            return Pause()
+        case "unpause":
+            return Unpause()
         case "finalize":
             return Finalize(fields.text("id"), fields.maybe_integer("channel"))
         case "keepalive":
@@ -376,6 +463,7 @@ def _start(fields: Fields) -> Start:
         endpoint_ms=fields.maybe_integer("endpoint_ms"),
         utterance_end_ms=fields.maybe_integer("utterance_end_ms"),
         metadata=fields.table("metadata"),
+        resumable=fields.flag("resumable", default=False),
     )
 
 
@@ -419,8 +507,25 @@ def _final(fields: Fields) -> Final:
 
 _SERVER: Constant[Mapping[str, Callable[[Fields], ServerMessage]]] = {
     "ready": lambda given: Ready(
-        given.text("call"), given.texts("labels"), given.text("model"), given.integer("version")
+        given.text("call"),
+        given.texts("labels"),
+        given.text("model"),
+        given.integer("version"),
+        given.maybe_text("resume_token"),
+        given.maybe_number("resume_s"),
     ),
+    "resumed": lambda given: Resumed(
+        given.text("call"),
+        given.texts("labels"),
+        given.text("model"),
+        given.integer("samples"),
+        given.number("audio_s"),
+        given.flag("paused", default=False),
+        given.integer("version"),
+    ),
+    "goaway": lambda given: GoAway(given.number("within_s")),
+    "paused": lambda given: Paused(given.number("at")),
+    "unpaused": lambda given: Unpaused(given.number("at")),
     "watching": lambda given: Watching(given.text("call"), given.texts("labels")),
     "ack": lambda given: Ack(given.number("audio_s")),
     "speech_started": lambda given: SpeechStarted(given.integer("channel"), given.text("label"), given.number("at")),
