@@ -69,7 +69,7 @@ test-device: setup-torch ## Run the tests that need a GPU; they are skipped with
 	$(TORCH)/bin/python -m pytest -m device
 
 chaos: setup ## Break the ownership of slots at random, 10,000 times, and look for lost, repeated or changed finals
-	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest tests/unit/scaler/test_ownership_model.py
+	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest -s tests/unit/scaler/test_ownership_model.py tests/unit/scaler/test_cluster.py
 
 coverage: setup ## Run the unit and contract tests and show what they leave out; the pure modules must leave out nothing
 	$(BIN)/pytest --cov --cov-report=term -m 'not kafka' tests/unit tests/contract

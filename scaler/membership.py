@@ -15,7 +15,7 @@ from scaler.slots import MARK_EVERY_S, SNAPSHOT_EVERY, Slots
 from streaming.control import HEARTBEAT_S, ControlView
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Topic
-from streaming.log.following import follow
+from streaming.log.following import asked, follow
 from streaming.record_codec import decode, encode
 from streaming.records import Claim, ControlRecord, Heartbeat, Lease, Snapshot
 
@@ -139,7 +139,7 @@ class Membership:
 
     async def _follow(self, topic: Topic, caught_up: asyncio.Event) -> None:
         reader = self._log.reader(topic)
-        end = await self._log.end_offset(topic, 0)
+        end = await asked(lambda: self._log.end_offset(topic, 0), _trouble)
         reader.assign({0: 0})
         newest: dict[str, Entry] = {}  # before ``end``, by key: the topic is compacted now and then only
         if not end:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Final
 
 from streaming.call import SAMPLE_RATE
-from streaming.records import CallState, Fence, OutRecord, Snapshot
+from streaming.records import CallClosed, CallStarted, CallState, Fence, OutRecord, Snapshot
 from streaming.reducer import Reducer
 
 MARKS_KEPT: Final = 120
@@ -97,11 +97,16 @@ class SlotOwner:
         """What is final, as far as ``out`` was read; sessions begin from it."""
         self._snapshot = snapshot
         self._next_out = 0
+        self._began: dict[
+            str, tuple[int, int]
+        ] = {}  # call that is open -> where its output begins, and the epoch there
         self._marks: deque[_Mark] = deque(maxlen=MARKS_KEPT)
         if snapshot is not None:
             self.reducer = Reducer.resumed(snapshot.epoch, snapshot.progress, snapshot.closed)
             self._next_out = snapshot.out_offset
             self._marks.append(_Mark(snapshot.audio_offset, snapshot.calls, ()))
+            still_open = {side.call for side in snapshot.progress} | {call.spec.call for call in snapshot.calls}
+            self._began = dict.fromkeys(still_open, (snapshot.began, snapshot.began_epoch))
 
     @property
     def read_out_from(self) -> int:
@@ -115,7 +120,8 @@ class SlotOwner:
             What the shard must do now, if anything.
         """
         self._next_out = offset + 1
-        self.reducer.accept(record)
+        if self.reducer.accept(record):
+            self._follow_calls(offset, record)
         if self.phase is Phase.STOPPED:
             return None
         if self.reducer.epoch > self.epoch:
@@ -148,6 +154,7 @@ class SlotOwner:
             return None
         while self._marks[0] is not best:
             self._marks.popleft()
+        began, began_epoch = min(self._began.values(), default=(self._next_out, self.reducer.epoch))
         return Snapshot(
             slot=self.slot,
             out_offset=self._next_out,
@@ -156,7 +163,18 @@ class SlotOwner:
             closed=self.reducer.closed[-CLOSED_TOLD:],
             audio_offset=best.audio_offset,
             calls=tuple(call for call in best.calls if not self.reducer.is_closed(call.spec.call)),
+            began=began,
+            began_epoch=began_epoch,
         )
+
+    def _follow_calls(self, offset: int, record: OutRecord) -> None:
+        match record:
+            case CallStarted(epoch, call):
+                self._began.setdefault(call, (offset, epoch))
+            case CallClosed(_, call):
+                self._began.pop(call, None)
+            case _:
+                pass
 
     def _serve(self) -> Serve:
         if self._snapshot is None:

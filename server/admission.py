@@ -71,7 +71,7 @@ class CountingAdmission:
         """Return why a tenant's next call could not come in."""
         del now
         if not self._slots():
-            return Refused(503, self._retry_after_s, "overloaded", "no shard serves calls yet; try again")
+            return Refused(503, self._retry_after_s, "overloaded", "calls cannot be served at the moment; try again")
         if self._directory.live >= self._max_calls:
             return Refused(503, self._retry_after_s, "overloaded", "the server is full; try again")
         if self._directory.live_of(tenant) >= self._max_calls_per_tenant:

@@ -55,10 +55,14 @@ from streaming.call import CallSpec
 from streaming.log import Log
 from streaming.records import (
     INTERNAL,
+    LOG_AWAY,
+    LOG_BACK,
+    STANDING,
     CallClosed,
     Final,
     OutRecord,
     Partial,
+    QualityChanged,
     Resumed,
 )
 
@@ -231,6 +235,12 @@ class Connection:
         except Exception:  # as above: one connection's fault is its own
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._fault(now)
+
+    def tell_of_the_log(self, now: float, *, away: bool) -> None:
+        """Tell the peer that the log is away, or back."""
+        if self._call is not None and self._stage is Stage.LIVE:
+            news = QualityChanged(STANDING, self._call.spec.call, "", LOG_AWAY if away else LOG_BACK)
+            self._apply(self._dialect.deliver(news, now), now)
 
     def drain(self) -> None:
         """Tell the peer to go elsewhere; what was heard is still finished, here or where the call goes on."""

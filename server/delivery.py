@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,8 +16,9 @@ from structlog.typing import FilteringBoundLogger
 
 from server.directory import Directory
 from server.metrics import Metrics
-from streaming.errors import BadRecord
-from streaming.log import Entry, Log, Topic
+from streaming.errors import BadRecord, LogError
+from streaming.log import Entry, Log, Reader, Topic
+from streaming.log.following import asked, follow
 from streaming.record_codec import decode
 from streaming.records import (
     CallClosed,
@@ -60,6 +62,20 @@ Listener = Callable[[Told], None]
 """Called with each record of a call that counts; it must not wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to begin with a slot's output."""
+
+    offset: int
+    epoch: int
+    """In force there."""
+
+
+async def from_the_beginning() -> Mapping[int, Start]:
+    """Begin with the oldest record of every slot."""
+    return {}
+
+
 @dataclass(slots=True)
 class _Transcript:
     """What one call said so far."""
@@ -78,16 +94,28 @@ class Delivery:
         metrics: Counts finals, gaps and what did not count.
         clock: Monotonic seconds.
         keep_ended_s: How long the finals of an ended call are kept, in seconds.
+        starts: Tells where to begin with the output of slots; those it does not name are read from their beginning.
     """
 
     def __init__(
-        self, source: Log, directory: Directory, metrics: Metrics, clock: Callable[[], float], keep_ended_s: float
+        self,
+        source: Log,
+        directory: Directory,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        keep_ended_s: float,
+        *,
+        starts: Callable[[], Awaitable[Mapping[int, Start]]] = from_the_beginning,
     ) -> None:
+        self.caught_up = asyncio.Event()
+        """Set once everything is known that was said before this gateway came."""
         self._log = source
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
         self._keep_ended_s = keep_ended_s
+        self._starts = starts
+        self._behind: dict[int, int] = {}  # slots that are not caught up -> the offset that was their end
         self._reducers: defaultdict[int, Reducer] = defaultdict(Reducer)
         self._transcripts: defaultdict[str, _Transcript] = defaultdict(_Transcript)
         self._ended: deque[tuple[float, str]] = deque()
@@ -96,8 +124,8 @@ class Delivery:
     async def run(self) -> None:
         """Follow the outputs until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(Topic.OUT, from_start=True), name="delivery-out")
-            tasks.create_task(self._follow(Topic.PARTIALS, from_start=False), name="delivery-partials")
+            tasks.create_task(self._follow_out(), name="delivery-out")
+            tasks.create_task(self._follow_partials(), name="delivery-partials")
 
     def listen(self, call: str, listener: Listener) -> None:
         """Hear everything about a call from now on, until ``ignore``."""
@@ -125,16 +153,38 @@ class Delivery:
             _, call = self._ended.popleft()
             self._transcripts.pop(call, None)
 
-    async def _follow(self, topic: Topic, *, from_start: bool) -> None:
-        starts = {slot: 0 if from_start else await self._log.end_offset(topic, slot) for slot in range(self._log.slots)}
-        reader = self._log.reader(topic)
-        reader.assign(starts)
-        try:
-            while True:
-                for entry in await reader.next():
+    async def _follow_out(self) -> None:
+        starts = await self._starts()
+        for slot, start in starts.items():
+            self._reducers[slot] = Reducer.resumed(start.epoch, (), ())
+        offsets = dict.fromkeys(range(self._log.slots), 0) | {slot: start.offset for slot, start in starts.items()}
+        ends = await asked(lambda: self._log.end_offsets(Topic.OUT), _trouble)
+        self._behind = {slot: end for slot, end in ends.items() if offsets[slot] < end}
+        if not self._behind:
+            self.caught_up.set()
+        reader = self._log.reader(Topic.OUT)
+        reader.assign(offsets)
+        await self._follow(reader)
+
+    async def _follow_partials(self) -> None:
+        reader = self._log.reader(Topic.PARTIALS)
+        reader.assign(await asked(lambda: self._log.end_offsets(Topic.PARTIALS), _trouble))
+        await self._follow(reader)
+
+    async def _follow(self, reader: Reader) -> None:
+        async with aclosing(follow(reader, _trouble)) as batches:
+            async for entries in batches:
+                for entry in entries:
                     self._take(entry)
-        finally:
-            await reader.close()
+                    if entry.slot in self._behind and entry.topic is Topic.OUT:
+                        self._catch_up(entry)
+                await asyncio.sleep(0)  # who starts reads a lot at once; the sockets must not wait for it
+
+    def _catch_up(self, entry: Entry) -> None:
+        if entry.offset + 1 >= self._behind[entry.slot]:
+            del self._behind[entry.slot]
+        if not self._behind:
+            self.caught_up.set()
 
     def _take(self, entry: Entry) -> None:
         if entry.topic is Topic.PARTIALS and entry.key not in self._listeners:
@@ -202,3 +252,7 @@ class Delivery:
     def _tell(self, record: Told) -> None:
         for listener in list(self._listeners.get(record.call, ())):
             listener(record)
+
+
+def _trouble(problem: LogError) -> None:
+    log.error("log.not_read", problem=str(problem))

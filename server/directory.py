@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+import structlog
+from structlog.typing import FilteringBoundLogger
+
 from streaming.call import CallSpec
-from streaming.log import Log, Topic
+from streaming.errors import BadRecord, LogError
+from streaming.log import Entry, Log, Topic
+from streaming.log.following import asked, follow
 from streaming.record_codec import decode, encode
 from streaming.records import CallPlaced, CallRecord, CallRemoved
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 ENDED_KEPT: Final = 10_000
 """Calls that are over whose place stays known, for who wants to read what they said."""
@@ -114,24 +123,30 @@ class Directory:
     async def _follow(self) -> None:
         reader = self._log.reader(Topic.CALLS)
         reader.assign({0: 0})
+        async with aclosing(follow(reader, _trouble)) as batches:
+            async for entries in batches:
+                for entry in entries:
+                    self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
         try:
-            while True:
-                for entry in await reader.next():
-                    match decode(entry.value):
-                        case CallPlaced() as placed if placed.spec.call not in self._ours:
-                            self._put(placed)
-                        case CallRemoved(call) if call not in self._ours:
-                            self._take_out(call)
-                        case _:
-                            pass
-        finally:
-            await reader.close()
+            record = decode(entry.value)
+        except BadRecord as problem:
+            log.warning("directory.unreadable", offset=entry.offset, error=str(problem))
+            return
+        match record:
+            case CallPlaced() as placed if placed.spec.call not in self._ours:
+                self._put(placed)
+            case CallRemoved(call) if call not in self._ours:
+                self._take_out(call)
+            case _:
+                pass
 
     async def _write(self) -> None:
         while True:
             record = await self._unwritten.get()
             call = record.spec.call if isinstance(record, CallPlaced) else record.call
-            await self._log.append(Topic.CALLS, 0, call, encode(record))
+            await asked(partial(self._log.append, Topic.CALLS, 0, call, encode(record)), _trouble)
 
     def _put(self, placed: CallPlaced) -> None:
         call = placed.spec.call
@@ -151,3 +166,7 @@ class Directory:
         self._by_tenant[place.tenant] -= 1
         if not self._by_tenant[place.tenant]:
             del self._by_tenant[place.tenant]
+
+
+def _trouble(problem: LogError) -> None:
+    log.error("log.not_used", topic=Topic.CALLS, problem=str(problem))

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +29,7 @@ from server.auth import Keyring
 from server.bridges import routes as bridge_routes
 from server.bridges import twilio
 from server.connection import Connection, Services, Socket
-from server.delivery import Delivery
+from server.delivery import Delivery, Start, from_the_beginning
 from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
 from server.errors import BadSetting, Refusal, why
@@ -90,6 +90,8 @@ class Gateway:
         readiness: Tells whether calls can be served.
         admission: Decides about calls; None for counting them.
         slots: Returns the slots that are served, for counting; None for all of the log.
+        starts: Tells where to begin with the output of slots.
+        log_away: Tells whether the log has been away for so long that calls must be told.
         metrics: Where things are counted; None for metrics of its own.
         pages: Path to what a plain GET gets there, besides /healthz, /readyz and /metrics.
         shared: Whether other gateways share the log, so that calls can go on there when this one stops.
@@ -105,6 +107,8 @@ class Gateway:
         readiness: ReadinessProbe = always_ready,
         admission: Admission | None = None,
         slots: Callable[[], Collection[int]] | None = None,
+        starts: Callable[[], Awaitable[Mapping[int, Start]]] = from_the_beginning,
+        log_away: Callable[[], bool] = lambda: False,
         metrics: Metrics | None = None,
         pages: Mapping[str, Page] | None = None,
         shared: bool = False,
@@ -115,6 +119,8 @@ class Gateway:
         self._readiness = readiness
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._clock = clock
+        self._log_away = log_away
+        self._told_away = False
         self.directory = Directory(source)
         """Which slot each call lives in."""
         self._admission = admission or CountingAdmission(
@@ -124,7 +130,7 @@ class Gateway:
             limits.max_calls_per_tenant,
             limits.retry_after_s,
         )
-        self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s)
+        self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s, starts=starts)
         """What calls say."""
         self._services = Services(
             source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time, shared
@@ -245,10 +251,21 @@ class Gateway:
         while True:
             await asyncio.sleep(PULSE_S)
             now = self._clock()
+            self._tell_of_the_log(now)
             for connection in list(self._connections):
                 connection.pulse(now)
             self.delivery.prune(now)
             self._metrics.calls.set(self.directory.live)
+
+    def _tell_of_the_log(self, now: float) -> None:
+        """Tell calls that their audio is not acknowledged and their text will be late, and when that is over."""
+        away = self._log_away()
+        if away == self._told_away:
+            return
+        self._told_away = away
+        log.log(logging.ERROR if away else logging.INFO, "log.away" if away else "log.back")
+        for connection in list(self._connections):
+            connection.tell_of_the_log(now, away=away)
 
     async def _serve(self, socket: ServerConnection) -> None:
         if not isinstance(socket, _Socket) or socket.plan is None:  # pragma: no cover - set before every upgrade

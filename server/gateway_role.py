@@ -48,10 +48,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         metrics.log_waiting.set_function(source.waiting_s)
         members = Members(source, metrics, time.monotonic)
 
+        def log_away() -> bool:
+            return source.waiting_s() > settings.kafka.trouble_s
+
         def readiness() -> Readiness:
-            waiting_s = source.waiting_s()
-            if waiting_s > settings.kafka.trouble_s:
-                return Readiness(ready=False, reason=f"the log has taken no record for {waiting_s:.0f} s")
+            if log_away():
+                return Readiness(ready=False, reason=f"the log has taken no record for {source.waiting_s():.0f} s")
+            if not gateway.delivery.caught_up.is_set():
+                return Readiness(ready=False, reason="what calls said before is still being read")
             return members.readiness()
 
         gateway = Gateway(
@@ -59,7 +63,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             source,
             models=quality_ladder(settings).models,
             readiness=readiness,
-            slots=lambda: members.slots(gateway.directory),
+            slots=lambda: () if log_away() else members.slots(gateway.directory),
+            starts=members.starts,
+            log_away=log_away,
             metrics=metrics,
         )
         async with asyncio.TaskGroup() as tasks:

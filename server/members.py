@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Final
 
 import structlog
 
+from server.delivery import Start
 from server.directory import Directory
 from server.health import Readiness
 from server.metrics import Metrics
 from streaming.control import ControlView, Member
 from streaming.errors import BadRecord, LogError
 from streaming.log import Log, Topic
-from streaming.log.following import follow
+from streaming.log.following import asked, follow
 from streaming.record_codec import decode
 from streaming.records import ControlRecord
 
@@ -40,6 +41,8 @@ class Members:
     def __init__(self, source: Log, metrics: Metrics, clock: Callable[[], float]) -> None:
         self.view = ControlView()
         """Who owns what and who lives."""
+        self.caught_up = asyncio.Event()
+        """Set once everything is known that was said of slots before this gateway came."""
         self._log = source
         self._metrics = metrics
         self._clock = clock
@@ -47,8 +50,13 @@ class Members:
     async def run(self) -> None:
         """Follow the shards until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for topic in (Topic.CONTROL, Topic.LOAD):
-                tasks.create_task(self._follow(topic), name=f"members-{topic}")
+            tasks.create_task(self._follow(Topic.CONTROL, self.caught_up), name="members-control")
+            tasks.create_task(self._follow(Topic.LOAD, asyncio.Event()), name="members-load")
+
+    async def starts(self) -> Mapping[int, Start]:
+        """Return where to begin with the output of slots, so as to know all of the calls that are open."""
+        await self.caught_up.wait()
+        return {slot: Start(each.began, each.began_epoch) for slot, each in self.view.snapshots.items()}
 
     def readiness(self) -> Readiness:
         """Tell whether any shard serves calls."""
@@ -74,7 +82,10 @@ class Members:
             if self.view.alive(name, now=now) and not member.heartbeat.draining and member.heartbeat.slots
         ]
 
-    async def _follow(self, topic: Topic) -> None:
+    async def _follow(self, topic: Topic, caught_up: asyncio.Event) -> None:
+        end = await asked(lambda: self._log.end_offset(topic, 0), _trouble)
+        if not end:
+            caught_up.set()
         reader = self._log.reader(topic)
         reader.assign({0: 0})
         async with aclosing(follow(reader, _trouble)) as batches:
@@ -88,6 +99,8 @@ class Members:
                         continue
                     if isinstance(record, ControlRecord):
                         self.view.read(entry.offset, record, now=self._clock())
+                    if entry.offset + 1 >= end:
+                        caught_up.set()
                 await asyncio.sleep(0)
 
 

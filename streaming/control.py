@@ -63,7 +63,8 @@ class ControlView:
             case Claim():
                 self.placements[record.slot] = Placement(record.owner, offset, now)
             case Heartbeat():
-                self._forget(now)
+                if record.owner not in self.members:
+                    self._forget(now)
                 self.members[record.owner] = Member(record, now)
             case Snapshot():
                 self.snapshots[record.slot] = max(record, self.snapshots.get(record.slot, record), key=_reach)

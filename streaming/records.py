@@ -22,6 +22,13 @@ FINAL_LOST: typing.Final = "final_lost"
 """Reason of a ``QualityChanged`` that says: no device could decode a stretch, and nothing could stand in for it."""
 
 
+LOG_AWAY: typing.Final = "log_away"
+"""Reason of a ``QualityChanged`` that a gateway tells its callers: what they send waits, and text will be late."""
+
+LOG_BACK: typing.Final = "log_back"
+"""Reason of the one that says that this is over."""
+
+
 # --- audio topic ---------------------------------------------------------------------------------------------------
 
 
@@ -445,6 +452,10 @@ class Snapshot:
     audio_offset: int
     """``calls`` are the calls open after the records of ``audio`` before this offset."""
     calls: tuple[CallState, ...]
+    began: int = 0
+    """Offset of ``out`` before which nothing is of a call that is open: who wants all of their text begins there."""
+    began_epoch: int = -1
+    """Epoch in force at that offset."""
 
 
 STANDING: typing.Final = -1

@@ -93,6 +93,10 @@ class Log(Protocol):
         """Return the offset the next record will get."""
         ...
 
+    async def end_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the same for every slot of a topic, at once."""
+        ...
+
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Let go of records older than offset ``before``; a log with its own retention may ignore it."""
         ...

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final, TypeVar
 
 from streaming.errors import LogError
 from streaming.log import Entry, Reader
+
+T = TypeVar("T")
 
 RETRY_S: Final = 1.0
 """Seconds until a log that refused or did not answer is asked again."""
@@ -31,3 +33,13 @@ async def follow(reader: Reader, trouble: Callable[[LogError], None]) -> AsyncGe
                 yield entries
     finally:
         await reader.close()
+
+
+async def asked(question: Callable[[], Awaitable[T]], trouble: Callable[[LogError], None]) -> T:
+    """Return the answer of a log, asked until it gives one."""
+    while True:
+        try:
+            return await question()
+        except LogError as problem:
+            trouble(problem)
+            await asyncio.sleep(RETRY_S)

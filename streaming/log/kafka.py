@@ -7,7 +7,7 @@ interface of ``streaming.log``, and errors that say what to do. Needs the extra 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -129,10 +129,22 @@ class KafkaLog:
             LogUnavailable: If no broker answers.
         """
         self._check(topic, slot)
-        place = library().TopicPartition(self._settings.topic(topic), slot)
-        with translating(f"asking for the end of {place.topic}/{slot}"):
+        return (await self._end_offsets(topic, [slot]))[slot]
+
+    async def end_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the same for every slot of a topic.
+
+        Raises:
+            LogUnavailable: If no broker answers.
+        """
+        return await self._end_offsets(topic, range(self._settings.slots_of(topic)))
+
+    async def _end_offsets(self, topic: Topic, slots: Iterable[int]) -> dict[int, int]:
+        places = [library().TopicPartition(self._settings.topic(topic), slot) for slot in slots]
+        with translating(f"asking for the end of {self._settings.topic(topic)}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
-                return (await self._ends.end_offsets([place]))[place]
+                found = await self._ends.end_offsets(places)
+        return {place.partition: found[place] for place in places}
 
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Let go of records older than offset ``before``, where the broker lets us; else retention does it."""

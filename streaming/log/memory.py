@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from streaming.log import Entry, Topic
+from streaming.log import ONE_SLOT, Entry, Topic
 
 KEEP_S: Final[Mapping[Topic, float]] = {
     Topic.AUDIO: 60.0,
@@ -97,6 +97,10 @@ class MemoryLog:
     async def end_offset(self, topic: Topic, slot: int) -> int:
         """Return the offset the next record will get."""
         return self._slot(topic, slot).end
+
+    async def end_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the same for every slot."""
+        return {slot: self._slot(topic, slot).end for slot in range(1 if topic in ONE_SLOT else self._slot_count)}
 
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Let go of records older than offset ``before``."""

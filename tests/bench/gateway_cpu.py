@@ -59,6 +59,11 @@ class NoLog:
         del topic, slot
         return 0
 
+    async def end_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return 0 for every slot."""
+        del topic
+        return dict.fromkeys(range(self.slots), 0)
+
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Do nothing."""
 

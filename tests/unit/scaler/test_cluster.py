@@ -177,10 +177,14 @@ class World:
         records = [decode(entry.value) for entry in self.log.read(Topic.CONTROL, 0, 0, 100_000)]
         return [record for record in records if isinstance(record, Snapshot) and record.slot == slot]
 
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is true."""
+        while not true():  # noqa: ASYNC110  of several shards: no one event says it, and time is virtual
+            await asyncio.sleep(0.05)
+
     async def _put(self, slot: int, record: CallOpened | AudioChunk | CallEnded) -> None:
-        await self.log.append(
-            Topic.AUDIO, slot, record.spec.call if isinstance(record, CallOpened) else record.call, encode(record)
-        )
+        call = record.spec.call if isinstance(record, CallOpened) else record.call
+        await self.log.append(Topic.AUDIO, slot, call, encode(record))
 
 
 def talk(name: str = "w", turns: int = 6) -> Scene:
