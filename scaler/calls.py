@@ -44,7 +44,7 @@ from streaming.records import (
     Record,
 )
 from streaming.reducer import ChannelProgress
-from streaming.session import Decoded, DecodeFailed, Event, Paced, Served, Session, SpeechScored, State
+from streaming.session import Decoded, DecodeFailed, Event, Paced, Rested, Served, Session, SpeechScored, State
 
 log = structlog.get_logger()
 
@@ -54,6 +54,9 @@ TEND_EVERY_S: Final = 1.0
 RETRY_AFTER_S: Final = (0.25, 1.0, 2.0)
 """Seconds before a session hears that a final failed, by how many of the channel failed in a row: it tries again, and a
 device that fails everything for a moment must not use up all its tries within that moment."""
+
+REST_S: Final = 5.0
+"""Seconds without a record after which a call is taken to be on hold."""
 
 IDLE_S: Final = 3600.0
 """Seconds without a record after which a call is ended."""
@@ -137,6 +140,8 @@ class _Call:
     """Monotonic seconds of the last record of it, other than ``CallKept``."""
     kept_at: float
     """Monotonic seconds of the last record of any kind."""
+    rested: bool = False
+    """Whether its session knows that no audio comes."""
     failed: Counter[int] = field(default_factory=Counter[int])
     """Finals of each channel that failed in a row."""
 
@@ -220,6 +225,7 @@ class Calls:
         call.kept_at = self._clock()
         if not isinstance(record, CallKept):
             call.heard_at = call.kept_at
+            call.rested = False
             self._tell(record.call, record)
 
     def by_slot(self) -> dict[Slot, list[Session]]:
@@ -336,6 +342,9 @@ class Calls:
     def _end_idle_calls(self) -> None:
         now = self._clock()
         for call_id, call in list(self._calls.items()):
+            if now - call.heard_at >= REST_S and not call.rested:
+                call.rested = True
+                self._tell(call_id, Rested())
             reason = self._why_over(call, now)
             if not reason:
                 continue

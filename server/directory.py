@@ -26,6 +26,10 @@ ENDED_KEPT: Final = 10_000
 """Calls that are over whose place stays known, for who wants to read what they said."""
 
 
+REMOVE_AFTER_S: Final = 10.0
+"""Seconds that a call's own gateway has to say that it is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a call lives, or lived until lately."""
@@ -63,6 +67,8 @@ class Directory:
         self._live: dict[str, Place] = {}
         self._ended: dict[str, Place] = {}  # oldest first
         self._ours: set[str] = set()
+        self._over: dict[str, None] = {}  # oldest first
+        self._unremoved: dict[str, float | None] = {}  # since when, once ``tidy`` has seen it
         self._by_slot: Counter[int] = Counter()
         self._by_tenant: Counter[str] = Counter()
         self._unwritten: asyncio.Queue[CallRecord] = asyncio.Queue()
@@ -105,6 +111,7 @@ class Directory:
     def place(self, spec: CallSpec, slot: int, resume_hash: str = "") -> None:
         """Put a call into a slot, at once for this gateway and through the log for the others."""
         self._ours.add(spec.call)
+        self._over.pop(spec.call, None)
         record = CallPlaced(spec, slot, resume_hash)
         self._put(record)
         self._unwritten.put_nowait(record)
@@ -115,10 +122,25 @@ class Directory:
 
     def end(self, call: str) -> None:
         """Note that a call is over; its place stays known for a while."""
+        was_live = self.is_live(call)
         self._take_out(call)
+        self._over[call] = None  # it may be read only later that it was placed
+        if len(self._over) > ENDED_KEPT:
+            del self._over[next(iter(self._over))]
         if call in self._ours:
             self._ours.discard(call)
             self._unwritten.put_nowait(CallRemoved(call))
+        elif was_live:
+            self._unremoved[call] = None
+
+    def tidy(self, now: float) -> None:
+        """Say that calls are over whose own gateway has not said so: it is gone."""
+        for call, since in list(self._unremoved.items()):
+            if since is None:
+                self._unremoved[call] = now
+            elif now - since >= REMOVE_AFTER_S:
+                del self._unremoved[call]
+                self._unwritten.put_nowait(CallRemoved(call))
 
     async def _follow(self) -> None:
         reader = self._log.reader(Topic.CALLS)
@@ -137,8 +159,13 @@ class Directory:
         match record:
             case CallPlaced() as placed if placed.spec.call not in self._ours:
                 self._put(placed)
-            case CallRemoved(call) if call not in self._ours:
-                self._take_out(call)
+                if placed.spec.call in self._over:
+                    self._take_out(placed.spec.call)
+                    self._unremoved[placed.spec.call] = None
+            case CallRemoved(call):
+                self._unremoved.pop(call, None)
+                if call not in self._ours:
+                    self._take_out(call)
             case _:
                 pass
 

@@ -255,6 +255,7 @@ class Gateway:
             for connection in list(self._connections):
                 connection.pulse(now)
             self.delivery.prune(now)
+            self.directory.tidy(now)
             self._metrics.calls.set(self.directory.live)
 
     def _tell_of_the_log(self, now: float) -> None:

@@ -162,6 +162,14 @@ class Channel:
         self._barriers.append((self._owed_to(), None))
         return effects + self._settle(now)
 
+    def rest(self) -> list[Effect]:
+        """Hear that no audio comes: if nobody was speaking, all that came is done with."""
+        if self._utterance is not None or not self.idle:
+            return []
+        position = self.ear.clock.position
+        heard_to = -(-position * SAMPLE_RATE // self._spec.audio.rate)
+        return [Publish(record) for record in self._scribe.rest(-(-heard_to // HOP) * HOP)]
+
     def judge(self, probabilities: Float32Array, now: float) -> list[Effect]:
         """Take the speech probabilities of frames asked for by ``ScoreSpeech``, in their order; shape ``(k,)``."""
         effects: list[Effect] = []

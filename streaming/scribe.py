@@ -163,6 +163,17 @@ class Scribe:
             written.append(Progress(self._epoch, self._call, self._index, came_from, quiet_to))
         return written
 
+    def rest(self, to: int) -> list[OutRecord]:
+        """No audio comes, and all that came is silent: it is done with.
+
+        Args:
+            to: Sample behind it.
+        """
+        if to <= self.done_to:
+            return []
+        came_from, self.done_to = self.done_to, to
+        return [Progress(self._epoch, self._call, self._index, came_from, to)]
+
     def _partial(self, words: tuple[Word, ...], stable: int, start: int, end: int, hypothesis: Hypothesis) -> Partial:
         revision, self._revision = self._revision, self._revision + 1
         return Partial(

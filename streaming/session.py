@@ -79,10 +79,15 @@ class Served:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rested:
+    """No audio has come for a while: the call is on hold, or its gateway is gone."""
+
+
 Written = AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded
 """What one connection writes; it counts only as long as no other has taken the call over."""
 
-Event = Written | CallResumed | SpeechScored | Decoded | DecodeFailed | Paced | Served
+Event = Written | CallResumed | SpeechScored | Decoded | DecodeFailed | Paced | Rested | Served
 
 
 class State(StrEnum):
@@ -96,7 +101,7 @@ class State(StrEnum):
     """Everything is out."""
 
 
-_ANSWERS: Final = (SpeechScored, Decoded, DecodeFailed, Paced, Served)
+_ANSWERS: Final = (SpeechScored, Decoded, DecodeFailed, Paced, Rested, Served)
 
 TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.OPEN: {
@@ -226,16 +231,21 @@ class Session:
                 return self._channels[channel].answer(request, hypothesis, now)
             case DecodeFailed(channel, request):
                 return self._channels[channel].fail(request, now)
+            case Paced() | Rested() | Served():
+                return self._heed(event) if self.state is not State.CLOSED else []  # nothing follows CallClosed
+            case _:
+                return self._read(event, now)
+
+    def _heed(self, event: Paced | Rested | Served) -> list[Effect]:
+        match event:
             case Paced(rung):
                 for side in self._channels:
                     side.pace(rung)
                 return []
+            case Rested():
+                return [effect for side in self._channels for effect in side.rest()]
             case Served(model, reason):
-                if self.state is State.CLOSED:
-                    return []  # nothing follows CallClosed
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
-            case _:
-                return self._read(event, now)
 
     def _read(self, record: Written | CallResumed, now: float) -> list[Effect]:
         match record:

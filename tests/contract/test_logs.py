@@ -56,6 +56,16 @@ async def test_offsets_of_a_slot_count_up_by_one(open_log: OpenLog) -> None:
         assert await log.end_offset(Topic.AUDIO, 3) == first + 3
 
 
+async def test_the_ends_of_all_slots_can_be_asked_for_at_once(open_log: OpenLog) -> None:
+    async with open_log() as log:
+        await append(log, 2, b"a", b"b")
+        ends = await log.end_offsets(Topic.AUDIO)
+
+        assert set(ends) == set(range(SLOTS))
+        assert ends[2] == await log.end_offset(Topic.AUDIO, 2)
+        assert set(await log.end_offsets(Topic.CONTROL)) == {0}
+
+
 async def test_an_entry_is_what_was_appended_and_where_it_lies(open_log: OpenLog) -> None:
     async with open_log() as log:
         (offset,) = await append(log, 2, b"\x00\xffvalue")

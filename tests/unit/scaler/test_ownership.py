@@ -8,7 +8,7 @@ import pytest
 
 from scaler.ownership import TRANSITIONS, Phase, Serve, SlotOwner, Stop
 from streaming.call import AudioFormat, CallSpec, Encoding
-from streaming.records import CallClosed, CallState, ClockState, Fence, Progress, SideProgress, Snapshot
+from streaming.records import CallClosed, CallStarted, CallState, ClockState, Fence, Progress, SideProgress, Snapshot
 
 FORMAT = AudioFormat(Encoding.MULAW, 8_000)
 
@@ -90,7 +90,34 @@ def test_a_snapshot_begins_at_the_last_place_before_which_all_is_final(owner: Sl
         closed=(),
         audio_offset=20,
         calls=(heard("a", 200),),
+        began=2,
+        began_epoch=7,
     )
+
+
+def test_a_snapshot_tells_where_the_text_of_open_calls_begins(owner: SlotOwner) -> None:
+    """A gateway that starts reads from there on, not a day of output."""
+
+    def began(owner: SlotOwner) -> tuple[int, int]:
+        owner.note(10, [])
+        snapshot = owner.snapshot()
+        assert snapshot is not None
+        return snapshot.began, snapshot.began_epoch
+
+    def started(call: str, epoch: int) -> CallStarted:
+        return CallStarted(epoch, call, "tenant", ("a",), "native", 0.0)
+
+    owner.read(1, started("a", 7))
+    owner.read(2, done("a", 400))
+    owner.read(3, started("b", 7))
+    assert began(owner) == (1, 7)
+
+    heir = SlotOwner(3, 9, "heir", owner.snapshot())
+    assert heir.read(4, heir.fence) is not None
+    heir.read(5, started("a", 9))
+    assert began(heir) == (1, 7)
+    heir.read(6, CallClosed(9, "a", "hangup", 1.0, 0.0))
+    assert began(heir) == (7, 9)  # nothing was final of b, and its owner announces it anew
 
 
 def test_a_place_behind_audio_that_is_not_final_is_no_place_to_begin(owner: SlotOwner) -> None:
@@ -151,7 +178,7 @@ def test_a_snapshot_of_a_former_owner_is_as_true_as_one_of_the_owner(owner: Slot
     owner.read(2, Fence(9, "other"))
     after = owner.snapshot()
 
-    assert after == replace(before, out_offset=3, epoch=9)
+    assert after == replace(before, out_offset=3, epoch=9, began=3, began_epoch=9)
 
 
 def test_the_phases_are_those_of_the_table() -> None:

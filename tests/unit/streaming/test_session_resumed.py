@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.call import SAMPLE_RATE
-from streaming.records import AudioChunk, CallEnded, CallState, FinalizeRequested
+from streaming.records import AudioChunk, CallEnded, CallState, FinalizeRequested, Progress
 from streaming.records import Final as FinalRecord
 from streaming.reducer import Reducer
+from streaming.session import Rested
 from tests.support.conversation import CALL, Conversation, Fate, Outcome
 from tests.support.scene import Scene, Turn
 
@@ -140,3 +141,34 @@ def test_a_window_that_failed_at_the_first_owner_is_decoded_by_the_second() -> N
     second.listen().hang_up()
 
     check(said, first, second)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_when_audio_stops_coming_what_was_silent_is_done_with(rate: int) -> None:
+    """A call on hold for an hour must not keep its next owner reading from before it."""
+    said = Scene([Turn(0.5, 3), Turn(5.0, 3)], rate=rate)
+    talk = Conversation(said)
+    talk.listen(4.0)
+    assert not all_final(talk.session.heard(), talk.reducer)
+
+    talk.tell(Rested())
+    assert all_final(talk.session.heard(), talk.reducer)
+    written = len(talk.records)
+    talk.tell(Rested())
+    assert len(talk.records) == written
+
+    talk.listen().hang_up()
+    assert talk.text() == said.text
+
+
+def test_what_somebody_is_saying_when_audio_stops_coming_waits_for_the_rest_of_it() -> None:
+    said = Scene([Turn(0.5, 3)])
+    talk = Conversation(said)
+    talk.listen(1.0)
+
+    talk.tell(Rested())
+
+    assert not talk.of_kind(Progress)
+    talk.listen().hang_up()
+    talk.tell(Rested())
+    assert talk.text() == said.text
