@@ -27,7 +27,7 @@ import uvloop
 
 from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaSettings
-from tests.support.kafka_broker import VERSIONS, KafkaCluster
+from tests.support.kafka_broker import SERVING_JVM, VERSIONS, KafkaCluster
 
 CHUNK_BYTES: Final = 1600
 CHUNKS_PER_S: Final = 5
@@ -91,9 +91,9 @@ async def _write(
     return durable, used
 
 
-def latency(bootstrap: str, slots: int, seconds: float) -> dict[str, object]:
+def latency(bootstrap: str, slots: int, seconds: float, linger_ms: int) -> dict[str, object]:
     """Measure append to arrival at a steady rate."""
-    settings = KafkaSettings(bootstrap, prefix=f"bench-{os.getpid()}-{slots}", slots=slots)
+    settings = KafkaSettings(bootstrap, prefix=f"bench-{os.getpid()}-{slots}", slots=slots, linger_ms=linger_ms)
     per_slot_s = max(CHUNKS_PER_S, 50 / slots)
     here, there = multiprocessing.Pipe()
     count = round(slots * per_slot_s * seconds)
@@ -104,6 +104,7 @@ def latency(bootstrap: str, slots: int, seconds: float) -> dict[str, object]:
     reading.join()
     return {
         "slots": slots,
+        "linger_ms": linger_ms,
         "records_per_s": slots * per_slot_s,
         **percentiles("append_to_read_ms", taken),
         **percentiles("append_to_durable_ms", durable),
@@ -148,12 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[0])
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--slots", type=int, nargs="*", default=SLOTS)
+    parser.add_argument("--linger-ms", type=int, default=KafkaSettings("").linger_ms)
     chosen = parser.parse_args(arguments)
-    cluster = None if chosen.bootstrap else KafkaCluster(version=chosen.version)
+    cluster = None if chosen.bootstrap else KafkaCluster(version=chosen.version, jvm=SERVING_JVM)
     bootstrap = cluster.bootstrap if cluster else chosen.bootstrap
     try:
         for slots in chosen.slots:
-            sys.stdout.write(json.dumps(latency(bootstrap, slots, chosen.seconds)) + "\n")
+            sys.stdout.write(json.dumps(latency(bootstrap, slots, chosen.seconds, chosen.linger_ms)) + "\n")
             sys.stdout.flush()
         settings = KafkaSettings(bootstrap, prefix=f"bench-{os.getpid()}-flood", slots=64)
         sys.stdout.write(json.dumps(uvloop.run(_flood(settings, 100_000))) + "\n")

@@ -39,6 +39,8 @@ PR_SET_PDEATHSIG: Final = 1
 """Number of the request in Linux's interface."""
 JVM: Final = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 """Small and soon up: a test broker compiles little and collects rarely."""
+SERVING_JVM: Final = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:-UsePerfData")
+"""As a broker that serves is run, but small: for benches."""
 
 LOG_LEVEL: Final = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
@@ -119,16 +121,25 @@ class KafkaCluster:
         brokers: How many; each is also a controller.
         version: One of ``VERSIONS``.
         settings: Broker settings over the usual ones.
+        jvm: Flags of the Java machine.
 
     Raises:
         KafkaMissing: If this machine cannot run a broker.
     """
 
-    def __init__(self, brokers: int = 1, version: str = VERSIONS[0], settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        brokers: int = 1,
+        version: str = VERSIONS[0],
+        settings: Mapping[str, str] | None = None,
+        *,
+        jvm: Sequence[str] = JVM,
+    ) -> None:
         reason = unavailable()
         if reason is not None:
             raise KafkaMissing(reason)
         self._jars = jars(version)
+        self._jvm = jvm
         self._folder = Path(tempfile.mkdtemp(prefix="trunkline-kafka-"))
         self._ports = free_ports(2 * brokers)
         self._count = brokers
@@ -196,7 +207,7 @@ class KafkaCluster:
         return self._folder / f"broker-{node}.out"
 
     def _java(self, main: str, *arguments: str) -> list[str]:
-        return [shutil.which("java") or "java", *JVM, LOG_LEVEL, "-cp", f"{self._jars}/*", main, *arguments]
+        return [shutil.which("java") or "java", *self._jvm, LOG_LEVEL, "-cp", f"{self._jars}/*", main, *arguments]
 
     def _format(self) -> None:
         with ExitStack() as running:
