@@ -40,7 +40,18 @@ from streaming.records import (
     UtteranceEnded,
 )
 from streaming.records import Final as FinalRecord
-from streaming.session import TRANSITIONS, Decoded, DecodeFailed, Event, Paced, Served, Session, SpeechScored, State
+from streaming.session import (
+    TRANSITIONS,
+    Decoded,
+    DecodeFailed,
+    Event,
+    Paced,
+    Rested,
+    Served,
+    Session,
+    SpeechScored,
+    State,
+)
 from streaming.utterance import WindowSettings
 from tests.support.conversation import (
     AT_ONCE,
@@ -931,6 +942,7 @@ EVENTS: Final[list[Event]] = [
     Decoded(0, 99, Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)),
     DecodeFailed(0, 99),
     Paced(Rung("m", "m")),
+    Rested(),
     Served("tiny", "load"),
 ]
 
@@ -962,7 +974,7 @@ def test_a_session_takes_what_its_table_says_and_refuses_the_rest(state: State, 
 
 def test_the_table_has_a_row_for_every_state_and_only_the_end_leads_away() -> None:
     """Audio and requests only while the call is open; answers always, because they come when they come."""
-    answers = {CallResumed, SpeechScored, Decoded, DecodeFailed, Paced, Served}
+    answers = {CallResumed, SpeechScored, Decoded, DecodeFailed, Paced, Rested, Served}
 
     assert set(TRANSITIONS) == set(State)
     assert set(TRANSITIONS[State.OPEN]) == {type(event) for event in EVENTS}
