@@ -67,6 +67,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             starts=members.starts,
             log_away=log_away,
             metrics=metrics,
+            shared=True,
         )
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(members.run(), name="members")
