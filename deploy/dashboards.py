@@ -338,6 +338,29 @@ CAPACITY: Final = Dashboard(
             ),
         ),
         (
+            "Outlets",
+            (
+                Panel(
+                    "Documents that wait",
+                    "short",
+                    "Handed to an outlet, and neither taken nor given up.",
+                    (Line("sum by (outlet) (trunkline_outlet_waiting{HERE})", "{{outlet}}"),),
+                ),
+                Panel(
+                    "Documents given up",
+                    "ops",
+                    "What a receiver never took. It should stay at 0.",
+                    (rate("trunkline_outlet_given_up_total", "outlet"),),
+                ),
+                Panel(
+                    "Posts to webhooks",
+                    "ops",
+                    "And what came of them.",
+                    (rate("trunkline_webhook_tries_total", "outlet, outcome", "{{outlet}} {{outcome}}"),),
+                ),
+            ),
+        ),
+        (
             "What runs",
             (
                 Panel(

@@ -47,6 +47,14 @@ def test_what_is_installed_is_what_was_tested() -> None:
     assert {name: version for name, version in installed.items() if tested.get(name) != version} == {}
 
 
+@pytest.mark.parametrize("lock", ["run", "kafka"])
+def test_all_that_a_server_needs_is_installed(lock: str) -> None:
+    """A lock that was forgotten when a dependency came shows only in the image, as a module that is not there."""
+    needed = pins(ROOT / "requirements" / f"{lock}.lock")
+
+    assert {name for name in needed if name not in pins(ROOT / "requirements" / "image.lock")} == set()
+
+
 @pytest.mark.parametrize("variant", ["cuda", "torch"])
 def test_what_a_gpu_needs_besides_changes_nothing_else(variant: str) -> None:
     """A second version of a package would undo the first."""
