@@ -285,9 +285,9 @@ class Ladder(_Section):
 class Speech(_Section):
     """When utterances begin and end, and how often their text comes."""
 
-    endpoint_ms: int = Field(default=384, ge=64)
+    endpoint_ms: int = Field(default=320, ge=64)
     """Silence that ends an utterance, in milliseconds, unless a call asks for another."""
-    hesitation_ms: int = Field(default=128, ge=32)
+    hesitation_ms: int = Field(default=64, ge=32)
     """Silence after which its final is begun in advance, in milliseconds."""
     start_threshold: float = Field(default=0.5, gt=0, lt=1)
     """Probability of speech, 0..1, from which speech may begin."""

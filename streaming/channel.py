@@ -9,7 +9,6 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from streaming.agreement import normalise
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ear import HOP, Ear
@@ -25,6 +24,7 @@ from streaming.endpoint import (
     Stopped,
 )
 from streaming.ladder import Rung
+from streaming.leads import Lead, Leads, Told
 from streaming.media import NEW_CLOCK
 from streaming.records import ClockState, EndReason
 from streaming.reducer import ChannelProgress
@@ -33,10 +33,6 @@ from streaming.utterance import Utterance, WindowSettings
 
 FINAL_TRIES: Final = 3
 """Times a final's window is handed to a device before the newest partial's words stand in for it."""
-
-
-LATE_S: Final = 0.3
-"""How late an alignment may place a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +66,25 @@ class _Ending:
     stretch: Stretch
     request: int
     window: Window
+    lead: Lead
+    """Earlier speech in front of the window's own."""
+    told: Told
+    """Itself, as what may lead later speech."""
     reason: EndReason | None = None
     hypothesis: Hypothesis | None = None
     stand_in: Hypothesis | None = None
     tries: int = 1
-    lead_s: float = 0.0
-    """Seconds of earlier audio in front of the window's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A partial on its way."""
+
+    request: int
+    end: int
+    """Sample behind its window."""
+    lead: Lead
+    """Earlier speech in front of the window's own: where it was begun as a final."""
 
 
 class Channel:
@@ -119,11 +128,11 @@ class Channel:
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples heard, when)
         self._utterance: Utterance | None = None
         self._newest: Hypothesis | None = None  # of the open utterance
-        self._partial: tuple[int, int] | None = None  # (request, end of its window) that is out
+        self._partial: _Asked | None = None
         self._guess: _Ending | None = None
         self._owed: deque[_Ending | str] = deque()  # finals, and markers of requests that wait for those before them
         self._spoken_for = progress.done_to  # end of the newest final, out or owed
-        self._told: deque[tuple[int, int]] = deque()  # recent stretches without a long pause between them
+        self._leads = Leads()
         self._barriers: deque[tuple[int, str | None]] = deque()  # (samples to be judged first, marker or None)
 
     @property
@@ -182,14 +191,15 @@ class Channel:
 
     def answer(self, request: int, hypothesis: Hypothesis, now: float) -> list[Effect]:
         """Take a model's answer; one that nobody waits for any more is ignored."""
-        if self._partial is not None and self._partial[0] == request:
-            end = self._partial[1]
+        asked = self._partial
+        if asked is not None and asked.request == request:
             self._partial = None
-            return self._show(hypothesis, end)
+            return self._show(asked.lead.taken_from(hypothesis), asked.end)
         ending = self._ending(request)
         if ending is None:
             return []
-        ending.hypothesis = _without_lead(hypothesis, ending.lead_s, self._scribe.context)
+        ending.hypothesis = ending.lead.taken_from(hypothesis)
+        ending.told.text = ending.hypothesis.text
         if ending is not self._guess:
             return self._settle(now)
         self._partial = None  # an answer to it would be older than this one
@@ -200,7 +210,7 @@ class Channel:
 
         A final is asked for again; when that fails too, the newest partial's words stand in for it.
         """
-        if self._partial is not None and self._partial[0] == request:
+        if self._partial is not None and self._partial.request == request:
             self._partial = None
         ending = self._ending(request)
         if ending is None:
@@ -248,7 +258,7 @@ class Channel:
     def _begin(self, at: int) -> list[Effect]:
         pre_roll = _samples(self._windows.pre_roll_s)
         start = max(self._spoken_for, self._scribe.done_to, _whole_frames(at - pre_roll))
-        self._forget_told(start)
+        self._leads.begin(start, self._windows)
         self._open(Utterance(start, self._windows))
         return [Publish(self._scribe.speech_started(at))]
 
@@ -260,7 +270,8 @@ class Channel:
 
     def _resume(self) -> list[Effect]:
         if self._guess is not None and self._guess.hypothesis is None:
-            self._partial = (self._guess.request, self._guess.stretch.end)  # its answer still serves as a partial
+            guess = self._guess
+            self._partial = _Asked(guess.request, guess.stretch.end, guess.lead)  # its answer still serves as a partial
         self._guess = None
         return []
 
@@ -290,7 +301,7 @@ class Channel:
         ending.stand_in = self._newest and _until(self._newest, ending.stretch)
         self._owed.append(ending)
         self._spoken_for = ending.stretch.end
-        self._told.append((ending.stretch.start, ending.stretch.end))
+        self._leads.add(ending.told)
 
     def _open(self, utterance: Utterance | None) -> None:
         self._utterance = utterance
@@ -311,41 +322,32 @@ class Channel:
         utterance, end = self._utterance, self._reachable(self._endpointer.scored)
         if utterance is None or not (self._spec.interim and self._is_speech(utterance, end)):
             return []
-        cadence_s = self._windows.cadence_s
-        if self._newest is None or not self._newest.words:  # the first words are what is waited for most
-            cadence_s = min(cadence_s, self._windows.first_partial_s)
-        if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, cadence_s):
+        if self._partial is not None or self._guess is not None or not utterance.partial_is_due(end, self._cadence_s()):
             return []
         request = self._next_request()
-        self._partial = (request, end)
+        self._partial = _Asked(request, end, Lead())
         utterance.decoded_to = end
         return [self._decode(request, self._window(utterance.start, end, Kind.PARTIAL, self._draft()), now)]
+
+    def _cadence_s(self) -> float:
+        """Seconds of new audio that the next partial waits for; the first words are what is waited for most."""
+        windows = self._windows
+        if self._newest is not None and self._newest.words:
+            return windows.cadence_s
+        at_ease = windows.cadence_s <= self._settings.windows.cadence_s
+        return min(windows.cadence_s, windows.wordless_s if at_ease else windows.first_partial_s)
 
     def _begin_ending(
         self, utterance: Utterance, speech_end: int, end: int, now: float
     ) -> tuple[_Ending, list[Effect]]:
         end = self._reachable(end)
         utterance.decoded_to = end
-        lead = self._lead(utterance.start, end)
+        lead = self._leads.before(utterance.start, end, self._windows)
         # behind a lead the model writes the lead's words first
-        window = self._window(utterance.start - lead, end, Kind.FINAL, () if lead else self._draft())
-        stretch = Stretch(utterance.start, end, speech_end)
-        ending = _Ending(stretch, self._next_request(), window, lead_s=lead / SAMPLE_RATE)
+        window = self._window(utterance.start - lead.samples, end, Kind.FINAL, () if lead.samples else self._draft())
+        stretch, told = Stretch(utterance.start, end, speech_end), Told(utterance.start, end)
+        ending = _Ending(stretch, self._next_request(), window, lead, told)
         return ending, [self._decode(ending.request, window, now)]
-
-    def _lead(self, start: int, end: int) -> int:
-        """Samples of earlier speech to give along."""
-        limit = _samples(self._windows.lead_s)
-        longest = _samples(self._windows.longest_s)
-        leads = [start - told for told, _ in self._told]
-        return max((lead for lead in leads if lead <= limit and end - start + lead <= longest), default=0)
-
-    def _forget_told(self, start: int) -> None:
-        """Keep only the stretches that may still lead: no long pause behind them, and near enough."""
-        if self._told and start - self._told[-1][1] > _samples(self._windows.lead_pause_s):
-            self._told.clear()
-        while self._told and start - self._told[0][0] > _samples(self._windows.lead_s):
-            self._told.popleft()
 
     def _reachable(self, end: int) -> int:
         """How far towards ``end`` a window can reach."""
@@ -427,8 +429,8 @@ class Channel:
         needed = self._endpointer.scored - _samples(self._windows.pre_roll_s + 0.5)
         if self._utterance is not None:
             needed = min(needed, self._utterance.start)
-        if self._told:
-            needed = min(needed, self._told[0][0])
+        if self._leads.start is not None:
+            needed = min(needed, self._leads.start)
         self.ear.release(max(0, needed))
         while len(self._arrivals) > 1 and self._arrivals[0][0] < self._scribe.done_to:
             self._arrivals.popleft()
@@ -443,24 +445,6 @@ def _until(hypothesis: Hypothesis, stretch: Stretch) -> Hypothesis:
 def _whole_frames(samples: int) -> int:
     """Round down to where a feature frame begins, so that windows abut and words are timed from their first frame."""
     return samples // HOP * HOP
-
-
-def _without_lead(hypothesis: Hypothesis, lead_s: float, said: str) -> Hypothesis:
-    """Drop the words of the earlier audio, and time the others from where the window's own audio begins.
-
-    Args:
-        hypothesis: Of the window with its lead.
-        lead_s: Seconds of the lead.
-        said: Text of the earlier audio; its last word, heard again a little late, is not a word of the window.
-    """
-    if not lead_s:
-        return hypothesis
-    words = [word for word in hypothesis.words if (word.start + word.end) / 2 >= lead_s]
-    last = normalise(said.rsplit(maxsplit=1)[-1]) if said else ""
-    if words and normalise(words[0].text) == last and words[0].start < lead_s + LATE_S:
-        words = words[1:]
-    timed = (replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s) for word in words)
-    return replace(hypothesis, words=tuple(timed))
 
 
 def _samples(seconds: float) -> int:

@@ -26,9 +26,9 @@ class EndpointSettings:
     """Probability, 0..1, below which a frame is silent."""
     start_ms: int = 64
     """Speech needed in a row before it counts as begun."""
-    hesitation_ms: int = 128
+    hesitation_ms: int = 64
     """Silence after which the utterance may be over: what a speculative final waits for."""
-    endpoint_ms: int = 384
+    endpoint_ms: int = 320
     """Silence that ends an utterance."""
     long_utterance_s: float = 8.0
     """Length from which a shorter silence is enough, to keep windows bounded at natural places."""

@@ -21,6 +21,8 @@ class WindowSettings:
     """Speech before the first partial."""
     cadence_s: float = 1.0
     """New audio between two partials."""
+    wordless_s: float = 0.2
+    """New audio between two partials as long as none had words, where partials are not slowed down."""
     pre_roll_s: float = 0.3
     """Audio before the first frame of speech that belongs to the window: onsets are quieter than the threshold."""
     post_roll_s: float = 0.2
@@ -28,6 +30,8 @@ class WindowSettings:
     lead_s: float = 5.0
     """Most earlier speech that is given to a final's window along with its own: a fragment is understood better behind
     what led to it. Its words are not written again."""
+    led_s: float = 8.0
+    """Longest window with a lead: what is long by itself needs none."""
     lead_pause_s: float = 1.5
     """Pause behind which earlier speech is another matter and does not lead."""
     longest_s: float = 15.0

@@ -276,7 +276,7 @@ def main(
     sets: Annotated[str, typer.Option(help="Kinds of material: calls, long, clips, sounds; with commas.")] = "",
     quick: Annotated[bool, typer.Option(help="A part of it, in less than five minutes.")] = False,
     calls: Annotated[int, typer.Option(min=1, help="Calls with speech at a time.")] = 6,
-    setting: Annotated[Sequence[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Measure word errors of streaming against offline."""

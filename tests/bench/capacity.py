@@ -238,7 +238,7 @@ def main(
     warm_up_s: Annotated[float, typer.Option(help="Seconds of each step that do not count.")] = 10.0,
     limit_s: Annotated[float, typer.Option(help="Most that p95 of end of speech to final may be, in seconds.")] = 1.5,
     limit_points: Annotated[float, typer.Option(help="Most points that word errors may rise.")] = 1.0,
-    setting: Annotated[Sequence[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Find out how many channels this machine carries."""

@@ -83,7 +83,7 @@ def summary_of(rows: Sequence[Mapping[str, Value]], failure: str) -> dict[str, V
 def main(
     *,
     minutes: Annotated[int, typer.Option(min=1, help="Length of the call.")] = 20,
-    setting: Annotated[Sequence[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Hold one long call."""

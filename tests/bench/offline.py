@@ -126,7 +126,7 @@ def tiny_en() -> Path:
 
 def main(
     folder: Annotated[Path | None, typer.Option(help="CTranslate2 Whisper model; tiny.en where not given")] = None,
-    source: Annotated[Sequence[str], typer.Option(help="sources of the manifest")] = SOURCES,
+    source: Annotated[list[str], typer.Option(help="sources of the manifest")] = SOURCES,
 ) -> None:
     """Decode whole files and print the word errors of each source."""
     name = "tiny.en" if folder is None else folder.name

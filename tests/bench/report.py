@@ -23,7 +23,7 @@ from tests.bench.scoring import ROOT, Percentiles, Value, machine, show_table
 
 FOLDER: Final = ROOT / "build" / "bench"
 """Where reports are written."""
-WIDTH: Final = 220
+WIDTH: Final = 240
 """Columns of tables where there is no terminal."""
 QUIET_S: Final = 20.0
 """Seconds between lines of progress where there is no terminal."""

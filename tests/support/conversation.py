@@ -20,7 +20,7 @@ from streaming.channel import ChannelSettings
 from streaming.decoding import Hypothesis, Kind, Window
 from streaming.ear import START_GRID_S
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
-from streaming.endpoint import FRAME_SAMPLES
+from streaming.endpoint import FRAME_SAMPLES, EndpointSettings
 from streaming.records import (
     ALL_CHANNELS,
     UNTIMED,
@@ -79,8 +79,8 @@ class _Due:
 
 
 def settings_for_tests() -> ChannelSettings:
-    """The defaults, for features of few bands."""
-    return ChannelSettings(n_mels=N_MELS)
+    """For features of few bands, and with pauses that tests count on, whatever the defaults are tuned to."""
+    return ChannelSettings(endpoint=EndpointSettings(hesitation_ms=128, endpoint_ms=384), n_mels=N_MELS)
 
 
 def spec_for(scenes: Sequence[Scene]) -> CallSpec:

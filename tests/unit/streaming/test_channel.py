@@ -185,6 +185,21 @@ def test_a_final_is_decoded_behind_the_speech_before_it_and_writes_only_its_own_
     assert finals[1].words[0].start * 16_000 >= finals[0].to_sample
 
 
+def test_a_final_begun_too_early_shows_only_its_own_words_as_a_partial() -> None:
+    """The speaker went on; what was begun as a final, behind earlier speech, still tells what was said so far."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2), Turn(3.14, 2)], seconds=6.0))
+    side.hear_all()
+    first, guess, _ = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+    resumed = Side(Scene([Turn(0.5, 3), Turn(2.2, 2), Turn(3.14, 2)], seconds=3.5))
+    resumed.hear_all()
+    resumed.took(resumed.channel.answer(first.request, side.scene.hear(first.window), now=2.0))
+    resumed.took(resumed.channel.answer(guess.request, side.scene.hear(guess.window), now=3.5))
+
+    shown = resumed.records[-1]
+    assert isinstance(shown, Partial)
+    assert [word.text for word in shown.words] == ["w3", "w4"]
+
+
 def test_speech_before_a_long_pause_is_another_matter_and_does_not_lead() -> None:
     """What was said before a silence says little about what comes after it, and costs time."""
     side = Side(Scene([Turn(0.5, 3), Turn(5.0, 2)], seconds=8.0))

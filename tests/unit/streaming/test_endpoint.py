@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,11 +20,13 @@ from streaming.endpoint import (
 )
 
 SPEECH, BETWEEN, SILENCE = 0.9, 0.4, 0.1
+SETTINGS = EndpointSettings(hesitation_ms=128, endpoint_ms=384)
+"""Four frames and twelve, whatever the defaults are tuned to."""
 
 
-def boundaries(*runs: tuple[float, int], settings: EndpointSettings | None = None) -> list[tuple[int, Boundary]]:
+def boundaries(*runs: tuple[float, int], settings: EndpointSettings = SETTINGS) -> list[tuple[int, Boundary]]:
     """Boundaries, each with the number of frames after which it was known, of runs of (probability, frames)."""
-    endpointer = Endpointer(settings or EndpointSettings())
+    endpointer = Endpointer(settings)
     found: list[tuple[int, Boundary]] = []
     for probability, frames in runs:
         for _ in range(frames):
@@ -77,14 +81,14 @@ def test_a_long_utterance_ends_at_a_shorter_silence() -> None:
 
 
 def test_a_caller_who_wants_quick_ends_does_not_wait_longer_in_long_utterances() -> None:
-    found = boundaries((SPEECH, 260), (SILENCE, 20), settings=EndpointSettings(endpoint_ms=96))
+    found = boundaries((SPEECH, 260), (SILENCE, 20), settings=replace(SETTINGS, endpoint_ms=96))
 
     assert found == [(2, Began(0)), (263, Stopped(260 * FRAME_SAMPLES))]
 
 
 def test_voiced_frames_are_counted_over_one_utterance() -> None:
     """What tells a word from a click."""
-    endpointer = Endpointer(EndpointSettings())
+    endpointer = Endpointer(SETTINGS)
     for probability in [SPEECH] * 4 + [SILENCE] * 2 + [SPEECH] * 3 + [BETWEEN]:
         endpointer.push(probability)
     assert endpointer.voiced_frames == 7
@@ -97,7 +101,7 @@ def test_voiced_frames_are_counted_over_one_utterance() -> None:
 
 
 def test_the_end_of_speech_is_now_while_somebody_speaks_and_then_where_the_pause_began() -> None:
-    endpointer = Endpointer(EndpointSettings())
+    endpointer = Endpointer(SETTINGS)
     for _ in range(3):
         endpointer.push(SPEECH)
     assert endpointer.speech_end == 3 * FRAME_SAMPLES
@@ -111,7 +115,7 @@ def test_the_end_of_speech_is_now_while_somebody_speaks_and_then_where_the_pause
 
 def test_a_reset_ends_the_utterance_without_a_boundary_and_speech_can_begin_again() -> None:
     """A finalize request in the middle of a word."""
-    endpointer = Endpointer(EndpointSettings())
+    endpointer = Endpointer(SETTINGS)
     for _ in range(4):
         endpointer.push(SPEECH)
 

@@ -1,0 +1,87 @@
+"""Earlier speech in front of a final's window: how much of it, and which words of the answer are not the window's own.
+
+A fragment is understood better behind what led to it, so a final is decoded together with the speaker's earlier speech.
+Its words are written already; what comes back is cut where the window's own audio begins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streaming.agreement import normalise
+from streaming.call import SAMPLE_RATE
+from streaming.decoding import Hypothesis
+from streaming.utterance import WindowSettings
+
+LATE_S: Final = 0.3
+"""How late an alignment may place a word."""
+
+
+@dataclass(slots=True)
+class Told:
+    """Speech whose final is out, or on its way. Positions are samples at 16 kHz."""
+
+    start: int
+    end: int
+    text: str = ""
+    """Empty until the final is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Earlier speech in front of a window."""
+
+    samples: int = 0
+    """Its length, silence between it and the window included."""
+    told: Told | None = None
+    """The newest part of it; None where there is no lead."""
+
+    def taken_from(self, hypothesis: Hypothesis) -> Hypothesis:
+        """Drop the words of the lead, and time the others from where the window's own audio begins."""
+        if self.told is None:
+            return hypothesis
+        lead_s = self.samples / SAMPLE_RATE
+        words = [word for word in hypothesis.words if (word.start + word.end) / 2 >= lead_s]
+        last = normalise(self.told.text.rsplit(maxsplit=1)[-1]) if self.told.text else ""
+        if words and normalise(words[0].text) == last and words[0].start < lead_s + LATE_S:
+            words = words[1:]  # the lead's last word, placed a little late
+        timed = (replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s) for word in words)
+        return replace(hypothesis, words=tuple(timed))
+
+
+class Leads:
+    """What a channel told lately, without a long pause in it."""
+
+    def __init__(self) -> None:
+        self._told: deque[Told] = deque()
+
+    @property
+    def start(self) -> int | None:
+        """First sample that may still be wanted; None if none is."""
+        return self._told[0].start if self._told else None
+
+    def add(self, told: Told) -> None:
+        """Note speech whose final is out, or on its way."""
+        self._told.append(told)
+
+    def begin(self, start: int, settings: WindowSettings) -> None:
+        """Keep only what may lead speech that begins here: no long pause behind it, and near enough."""
+        if self._told and start - self._told[-1].end > settings.lead_pause_s * SAMPLE_RATE:
+            self._told.clear()
+        while self._told and start - self._told[0].start > settings.lead_s * SAMPLE_RATE:
+            self._told.popleft()
+
+    def before(self, start: int, end: int, settings: WindowSettings) -> Lead:
+        """Return the most that may lead a window; whole finals only.
+
+        Args:
+            start: First sample of the window's own audio.
+            end: Sample behind it.
+            settings: How much of it may lead.
+        """
+        own_s = (end - start) / SAMPLE_RATE
+        most = min(settings.lead_s, min(settings.led_s, settings.longest_s) - own_s) * SAMPLE_RATE
+        samples = max((start - told.start for told in self._told if start - told.start <= most), default=0)
+        return Lead(samples, self._told[-1]) if samples else Lead()
