@@ -293,7 +293,7 @@ class Speech(_Section):
     """Probability of speech, 0..1, from which speech may begin."""
     stop_threshold: float = Field(default=0.35, gt=0, lt=1)
     """Probability of speech, 0..1, below which a frame is silent."""
-    first_partial_s: float = Field(default=0.4, gt=0)
+    first_partial_s: float = Field(default=0.3, gt=0)
     """Speech before the first partial, in seconds."""
     cadence_s: float = Field(default=1.0, gt=0)
     """New audio between two partials of a channel, in seconds; stretched under load."""

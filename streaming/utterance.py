@@ -17,7 +17,7 @@ from streaming.endpoint import FRAME_SAMPLES
 class WindowSettings:
     """How speech is cut into windows; all in seconds of audio."""
 
-    first_partial_s: float = 0.4
+    first_partial_s: float = 0.3
     """Speech before the first partial."""
     cadence_s: float = 1.0
     """New audio between two partials."""

@@ -4,7 +4,8 @@
 once, and counts word errors on what comes back: with Whisper's English normaliser, each side of a call by itself.
 Offline is faster-whisper with the same model on the same audio (`tests/bench/offline.py`). Latencies are what
 `trunkline.timing` says, by turns whose silent ends were cut off; after each clip there is silence, so that its last
-words end as others do and not because the call does.
+words end as others do and not because the call does. `--more` adds to what an earlier run measured, so that a machine
+need not be quiet for all of it at once.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 import uvloop
@@ -35,7 +36,7 @@ from tests.bench.offline import SOURCES, Transcripts, tiny_en, transcripts_file,
 from tests.bench.playing import Heard, play, recording_of
 from tests.bench.report import FOLDER, Progress, ms, publish, report
 from tests.bench.running import NotReady, running_server, usage, usage_row
-from tests.bench.scoring import Value, WordErrors, percentiles, total, word_errors
+from tests.bench.scoring import Value, WordErrors, machine, percentiles, total, word_errors
 from tests.bench.script import side_of
 from tests.bench.turns import tightened
 from tests.support.samples import bundled_call, bundled_clips
@@ -109,14 +110,75 @@ class Outcome:
     """What came of it."""
 
     item: Item
-    heard: Heard
+    texts: tuple[str, ...]
+    """What was heard, by side."""
     latencies: Latencies
+    failure: str = ""
+    """Why the call ended badly; empty if it did not."""
+    late_s: float = 0.0
+    """The most that audio was sent too late, in seconds."""
 
     def errors(self) -> WordErrors:
         """Word errors, side by side; where nobody speaks, words invented."""
         if not self.item.passages:
-            return word_errors("", self.heard.text(0))
-        return total(word_errors(each.text, self.heard.text(each.channel)) for each in self.item.passages)
+            return word_errors("", self.texts[0])
+        return total(word_errors(each.text, self.texts[each.channel]) for each in self.item.passages)
+
+
+def outcome_of(item: Item, heard: Heard, latencies: Latencies) -> Outcome:
+    """Keep of a call what is counted."""
+    texts = tuple(heard.text(side) for side in range(max(1, len(item.passages))))
+    return Outcome(item, texts, latencies, heard.failure, heard.late_s)
+
+
+@dataclass(slots=True)
+class Run:
+    """What was measured so far."""
+
+    outcomes: list[Outcome]
+    used: dict[str, float]
+    """The most that a piece of it used of the machine, by name."""
+
+    def write(self, file: Path) -> None:
+        """Keep it for ``--more``."""
+        kept = [
+            {"path": each.item.clip.path, "texts": each.texts, "failure": each.failure, "late_s": each.late_s}
+            | {"latencies": asdict(each.latencies)}
+            for each in self.outcomes
+        ]
+        file.write_text(json.dumps({"commit": machine()["commit"], "used": self.used, "outcomes": kept}, indent=1))
+
+    @classmethod
+    def read(cls, file: Path, items: Iterable[Item]) -> Run:
+        """Read what an earlier run kept.
+
+        Args:
+            file: Where.
+            items: All that may have been played.
+
+        Raises:
+            ValueError: If there was no such run, or it measured other code.
+        """
+        if not file.is_file():
+            raise ValueError(f"{file} is not there: run the first piece without --more")
+        kept = cast(dict[str, Any], json.loads(file.read_text()))
+        if kept["commit"] != (now := machine()["commit"]):
+            raise ValueError(f"{file} was measured at commit {kept['commit']}, this is {now}: begin anew")
+        by_path = {item.clip.path: item for item in items}
+        outcomes: list[Outcome] = []
+        for each in kept["outcomes"]:
+            times = cast(dict[str, Any], each["latencies"])
+            first_s, final_s = (tuple(times.pop(name)) for name in ("first_partial_s", "final_s"))
+            item, texts = by_path[each["path"]], tuple(each["texts"])
+            latencies = Latencies(first_s, final_s, **times)
+            outcomes.append(Outcome(item, texts, latencies, each["failure"], each["late_s"]))
+        return cls(outcomes, kept["used"])
+
+    def add(self, outcomes: Sequence[Outcome], used: Mapping[str, float]) -> None:
+        """Add what was measured now; what was played before and is played again counts anew."""
+        again = {each.item.clip.path for each in outcomes}
+        self.outcomes = [each for each in self.outcomes if each.item.clip.path not in again] + list(outcomes)
+        self.used = {name: max(value, self.used.get(name, 0.0)) for name, value in used.items()}
 
 
 def corpus_items(folder: Path, sources: Sequence[str]) -> list[Item]:
@@ -184,7 +246,7 @@ async def perform(server: str, items: Sequence[Item], lanes: int, progress: Prog
             recording, turns = await asyncio.to_thread(item.prepare)
             timing = CallTiming(turns)
             heard = await play(server, recording, [timing])
-            outcomes.append(Outcome(item, heard, timing.latencies()))
+            outcomes.append(outcome_of(item, heard, timing.latencies()))
             progress.advance(item.length_s, f"{item.group} {heard.failure}")
 
     async with asyncio.TaskGroup() as tasks:
@@ -220,7 +282,7 @@ def row(group: str, outcomes: Sequence[Outcome], offline: Mapping[str, str]) -> 
     cells |= ms(percentiles(latencies.final_s), "final")
     cells["first_p95_ms"] = ms(percentiles(latencies.first_partial_s), "first")["first_p95_ms"]
     cells["unfinished"] = f"{latencies.unfinished}/{latencies.turns}"
-    cells["failed"] = sum(bool(outcome.heard.failure) for outcome in outcomes)
+    cells["failed"] = sum(bool(outcome.failure) for outcome in outcomes)
     return cells
 
 
@@ -252,7 +314,7 @@ def summary_of(outcomes: Sequence[Outcome], offline: Mapping[str, str]) -> dict[
         if isinstance(invented, int):
             summary["words invented per hour"] = round(invented / seconds * 3600, 1)
     summary["audio sent late by the generator, at most ms"] = round(
-        1000 * max((outcome.heard.late_s for outcome in outcomes), default=0.0)
+        1000 * max((outcome.late_s for outcome in outcomes), default=0.0)
     )
     return summary
 
@@ -276,7 +338,8 @@ def main(
     sets: Annotated[str, typer.Option(help="Kinds of material: calls, long, clips, sounds; with commas.")] = "",
     quick: Annotated[bool, typer.Option(help="A part of it, in less than five minutes.")] = False,
     calls: Annotated[int, typer.Option(min=1, help="Calls with speech at a time.")] = 6,
-    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    more: Annotated[bool, typer.Option(help="Add to what the last run measured.")] = False,
+    setting: Annotated[list[str] | None, typer.Option(help="Setting of the server, as NAME=VALUE.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Measure word errors of streaming against offline."""
@@ -286,28 +349,32 @@ def main(
     except SpeechNotFound as problem:
         console.print(f"{problem}; using the samples of the repository, which are too few for more than a look")
         items = bundled_items()
+    items = shortened(items) if quick else items
+    everything = items
     wanted = {Part(name) for name in sets.split(",")} if sets else set(Part)
     items = [item for item in items if item.part in wanted]
-    items = shortened(items) if quick else items
     offline = offline_texts(items, console)
     seconds = sum(item.length_s for item in items)
+    kept = FOLDER / "accuracy-run.json"
     console.print(
         f"{len(items)} calls with {seconds:.0f} s of audio, {calls} at a time and {max(1, calls // 2)} sounds"
     )
     try:
-        with running_server(console, FOLDER / "accuracy.log", setting) as server:
+        run = Run.read(kept, everything) if more else Run([], {})
+        with running_server(console, FOLDER / "accuracy.log", setting or ()) as server:
             before = usage(server.pid)
             outcomes = uvloop.run(perform(server.url, items, calls, Progress(console, seconds)))
-            used = usage_row(before, usage(server.pid), seconds)
-    except NotReady as problem:
+            run.add(outcomes, usage_row(before, usage(server.pid), seconds))
+    except (NotReady, ValueError) as problem:
         console.print(str(problem), style="red", markup=False)
         raise typer.Exit(2) from problem
-    settings: dict[str, Value] = {"model": MODEL, "calls": calls, "quick": quick, "setting": " ".join(setting)}
-    machine = {f"{name}, whole run": used[name] for name in ("server_cores", "devices_cores", "others_cores")}
-    found = report("accuracy", settings, summary_of(outcomes, offline) | machine, rows_of(outcomes, offline))
+    run.write(kept)
+    settings: dict[str, Value] = {"model": MODEL, "calls": calls, "quick": quick, "setting": " ".join(setting or ())}
+    used = {f"{name}, at most": run.used[name] for name in ("server_cores", "devices_cores", "others_cores")}
+    found = report("accuracy", settings, summary_of(run.outcomes, offline) | used, rows_of(run.outcomes, offline))
     console.print(f"written to {publish(found, 'streaming against offline', console, markdown)}")
-    (FOLDER / "accuracy-texts.json").write_text(json.dumps(texts_of(outcomes, offline), indent=1))
-    if any(outcome.heard.failure for outcome in outcomes):
+    (FOLDER / "accuracy-texts.json").write_text(json.dumps(texts_of(run.outcomes, offline), indent=1))
+    if any(outcome.failure for outcome in run.outcomes):
         raise typer.Exit(1)
 
 
@@ -317,10 +384,10 @@ def texts_of(outcomes: Iterable[Outcome], offline: Mapping[str, str]) -> list[di
     for outcome in outcomes:
         spoken = [(each.key, each.channel, each.text, offline[each.key]) for each in outcome.item.passages]
         for key, channel, said, before in spoken or [(outcome.item.clip.path, 0, "", "")]:
-            text = outcome.heard.text(channel)
+            text = outcome.texts[channel]
             points = word_errors(said, text).errors - word_errors(said, before).errors
             cells: dict[str, Value] = {"key": key, "more_errors": points, "said": said}
-            texts.append(cells | {"offline": before, "streaming": text, "failure": outcome.heard.failure})
+            texts.append(cells | {"offline": before, "streaming": text, "failure": outcome.failure})
     return sorted(texts, key=lambda cells: -float(str(cells["more_errors"])))
 
 

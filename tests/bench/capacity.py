@@ -3,8 +3,10 @@
 `python -m tests.bench.capacity` adds channels step by step, every step with calls of its own that begin spread over
 its first seconds, until the p95 of end of speech to final passes a limit, words are lost, or a call fails. What is
 said is the same at every step: utterances of the pool, one after another, each channel from another place. The first
-step plays all of it to a single channel, so that every later one has word errors to be compared with. The load
-generator shares the machine; its part is measured and reported, and so is that of whatever else was running.
+step plays all of it to a single channel, so that every later one has word errors to be compared with; they count as
+risen only if chance does not explain it. The load generator shares the machine; its part is measured and reported, and
+so is that of whatever else was running. `--more` goes on with an earlier run's report and its first step, so that a
+machine need not be quiet for all of it at once.
 
 `--mode calls` counts two-sided calls, each side silent while the other speaks.
 """
@@ -12,12 +14,15 @@ generator shares the machine; its part is measured and reported, and so is that 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 import uvloop
@@ -26,7 +31,7 @@ from rich.console import Console
 from tests.bench.playing import Heard, play
 from tests.bench.report import FOLDER, ms, publish, report
 from tests.bench.running import NotReady, Server, Usage, running_server, usage, usage_row
-from tests.bench.scoring import Value, WordErrors, percentiles, total
+from tests.bench.scoring import Value, WordErrors, machine, percentiles, total
 from tests.bench.script import Script, Utterance, pool, script
 from tests.bench.turns import turn_errors
 from trunkline.timing import CallTiming, Latencies, Turn
@@ -37,6 +42,8 @@ STAGGER_S: Final = 6.0
 """Seconds over which a step's calls begin."""
 LATE_S: Final = 0.1
 """How late the generator may send before it is the bottleneck itself, in seconds."""
+SURE: Final = 1.645
+"""Standard errors that a rise must lie above the limit, before it counts: 5 % of steps that are good fail by chance."""
 OTHERS: Final = 0.15
 """Cores that others may use before a result is doubtful."""
 
@@ -141,12 +148,28 @@ def quiet_errors(measured: Measured) -> dict[int, WordErrors]:
     return {spoken: total(errors) for spoken, errors in found.items()}
 
 
-def rise(errors: Sequence[tuple[int, WordErrors]], alone: Mapping[int, WordErrors]) -> float:
-    """Return by how many points word errors exceed those of the same utterances in the first step."""
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """By how many points word errors exceed those of the same utterances in the first step."""
+
+    points: float = 0.0
+    least: float = 0.0
+    """What it is at least, but for chance: a few turns cannot tell."""
+
+
+def rise(errors: Sequence[tuple[int, WordErrors]], alone: Mapping[int, WordErrors]) -> Rise:
+    """Compare the turns of a step with the same utterances in the first one.
+
+    Args:
+        errors: Of every turn, each with its place in the pool.
+        alone: Word errors in the first step, by place in the pool.
+    """
     common = [(found, alone[spoken]) for spoken, found in errors if spoken in alone]
-    words = sum(found.words for found, _ in common)
-    expected = sum(quiet.rate * found.words for found, quiet in common)
-    return 100 * (sum(found.errors for found, _ in common) - expected) / max(words, 1)
+    words = max(sum(found.words for found, _ in common), 1)
+    more = [(found.errors - quiet.rate * found.words, found.words) for found, quiet in common]
+    mean = sum(errors for errors, _ in more) / words
+    off = math.sqrt(sum((errors - mean * said) ** 2 for errors, said in more)) / words
+    return Rise(100 * mean, 100 * (mean - SURE * off))
 
 
 def row(measured: Measured, alone: Mapping[int, WordErrors], plan: Plan) -> dict[str, Value]:
@@ -162,7 +185,8 @@ def row(measured: Measured, alone: Mapping[int, WordErrors], plan: Plan) -> dict
     cells["turns"] = measured.latencies.turns
     cells["unfinished"] = measured.latencies.unfinished
     cells["wer"] = round(100 * total(found for _, found in errors).rate, 2)
-    cells["wer_rise"] = round(rise(errors, alone), 2)
+    risen = rise(errors, alone)
+    cells |= {"wer_rise": round(risen.points, 2), "wer_rise_least": round(risen.least, 2)}
     cells |= usage_row(measured.before, measured.after, audio_s)
     cells["late_ms"] = round(1000 * max(heard.late_s for heard in measured.heard))
     cells["failed"] = sum(bool(heard.failure) for heard in measured.heard)
@@ -172,7 +196,7 @@ def row(measured: Measured, alone: Mapping[int, WordErrors], plan: Plan) -> dict
 
 def verdict(cells: Mapping[str, Value], p95_s: float, plan: Plan) -> str:
     """Say what is wrong with a step, or ``good``."""
-    late_ms, rise_points = cells["late_ms"], cells["wer_rise"]
+    late_ms, rise_points = cells["late_ms"], cells["wer_rise_least"]
     assert isinstance(late_ms, int)
     assert isinstance(rise_points, float)
     if cells["failed"]:
@@ -186,25 +210,57 @@ def verdict(cells: Mapping[str, Value], p95_s: float, plan: Plan) -> str:
     return "good"
 
 
+@dataclass(slots=True)
+class Climb:
+    """What was measured so far."""
+
+    rows: list[dict[str, Value]]
+    alone: dict[int, WordErrors]
+    """Word errors of each utterance in the first step; empty before it."""
+
+    def write(self, file: Path) -> None:
+        """Keep it for ``--more``."""
+        alone = {spoken: astuple(errors) for spoken, errors in self.alone.items()}
+        file.write_text(json.dumps({"commit": machine()["commit"], "rows": self.rows, "alone": alone}, indent=1))
+
+    @classmethod
+    def read(cls, file: Path) -> Climb:
+        """Read what an earlier run kept.
+
+        Raises:
+            ValueError: If there was none, or it measured other code.
+        """
+        if not file.is_file():
+            raise ValueError(f"{file} is not there: run the first steps without --more")
+        kept = cast(dict[str, Any], json.loads(file.read_text()))
+        if kept["commit"] != (now := machine()["commit"]):
+            raise ValueError(f"{file} was measured at commit {kept['commit']}, this is {now}: begin anew")
+        return cls(kept["rows"], {int(spoken): WordErrors(*errors) for spoken, errors in kept["alone"].items()})
+
+
 async def climb(
-    server: Server, said: Sequence[Utterance], steps: Sequence[int], plan: Plan, console: Console
-) -> list[dict[str, Value]]:
-    """Add calls until two tries of a step in a row are no good."""
-    rows: list[dict[str, Value]] = []
-    alone: dict[int, WordErrors] = {}
+    server: Server, said: Sequence[Utterance], steps: Sequence[int], plan: Plan, so_far: Climb
+) -> AsyncGenerator[str]:
+    """Add calls until two tries of a step in a row are no good, and tell of each."""
     for calls in steps:
         for _ in range(2):
             whole_pool_s = sum(each.seconds for each in said) + len(said)
-            hold_s = plan.hold_s if alone else max(plan.hold_s, plan.warm_up_s + whole_pool_s)
+            hold_s = plan.hold_s if so_far.alone else max(plan.hold_s, plan.warm_up_s + whole_pool_s)
             measured = await measure(server, said, calls, plan, hold_s)
-            alone = alone or quiet_errors(measured)
-            rows.append(row(measured, alone, plan))
-            console.print(told(rows[-1]), highlight=False)
-            if rows[-1]["verdict"] == "good":
+            so_far.alone = so_far.alone or quiet_errors(measured)
+            so_far.rows.append(row(measured, so_far.alone, plan))
+            yield told(so_far.rows[-1])
+            if so_far.rows[-1]["verdict"] == "good":
                 break
         else:
-            return rows
-    return rows
+            return
+
+
+async def tell(console: Console, steps: AsyncGenerator[str]) -> None:
+    """Print each step as it is done."""
+    async with aclosing(steps):
+        async for line in steps:
+            console.print(line, highlight=False)
 
 
 def told(cells: Mapping[str, Value]) -> str:
@@ -212,8 +268,9 @@ def told(cells: Mapping[str, Value]) -> str:
     count, calls = next(iter(cells.items()))
     return (
         f"{calls:>3} {count}: final p50 {cells['final_p50_ms']} p95 {cells['final_p95_ms']} ms, WER {cells['wer']} "
-        f"({cells['wer_rise']:+}), CPU {cells['server_cores']} + {cells['devices_cores']} cores, generator "
-        f"{cells['generator_cores']}, others {cells['others_cores']}: {cells['verdict']}"
+        f"({cells['wer_rise']:+}, at least {cells['wer_rise_least']:+}), CPU {cells['server_cores']} + "
+        f"{cells['devices_cores']} cores, generator {cells['generator_cores']}, others {cells['others_cores']}: "
+        f"{cells['verdict']}"
     )
 
 
@@ -234,11 +291,12 @@ def main(
         Mode.SPEECH
     ),
     steps: Annotated[str, typer.Option(help="Numbers to try, with commas.")] = "",
-    hold_s: Annotated[float, typer.Option(help="Seconds that each step is held.")] = 40.0,
+    hold_s: Annotated[float, typer.Option(help="Seconds that each step is held.")] = 60.0,
     warm_up_s: Annotated[float, typer.Option(help="Seconds of each step that do not count.")] = 10.0,
     limit_s: Annotated[float, typer.Option(help="Most that p95 of end of speech to final may be, in seconds.")] = 1.5,
     limit_points: Annotated[float, typer.Option(help="Most points that word errors may rise.")] = 1.0,
-    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    more: Annotated[bool, typer.Option(help="Go on with the last run: its rows and its first step are kept.")] = False,
+    setting: Annotated[list[str] | None, typer.Option(help="Setting of the server, as NAME=VALUE.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Find out how many channels this machine carries."""
@@ -248,15 +306,18 @@ def main(
     said, source = pool()
     console.print(f"{len(said)} utterances of {source}, {sum(each.seconds for each in said):.0f} s")
     name = f"capacity-{mode}"
+    kept = FOLDER / f"{name}-climb.json"
     try:
-        with running_server(console, FOLDER / f"{name}.log", setting) as server:
-            rows = uvloop.run(climb(server, said, numbers, plan, console))
-    except NotReady as problem:
+        so_far = Climb.read(kept) if more else Climb([], {})
+        with running_server(console, FOLDER / f"{name}.log", setting or ()) as server:
+            uvloop.run(tell(console, climb(server, said, numbers, plan, so_far)))
+    except (NotReady, ValueError) as problem:
         console.print(str(problem), style="red", markup=False)
         raise typer.Exit(2) from problem
+    so_far.write(kept)
     settings: dict[str, Value] = {"hold_s": hold_s, "warm_up_s": warm_up_s, "limit_s": limit_s}
-    settings |= {"limit_points": limit_points, "setting": " ".join(setting)}
-    found = report(name, settings, summary_of(rows, source, plan), rows)
+    settings |= {"limit_points": limit_points, "setting": " ".join(setting or ())}
+    found = report(name, settings, summary_of(so_far.rows, source, plan), so_far.rows)
     console.print(f"written to {publish(found, f'capacity, {mode}', console, markdown)}")
 
 

@@ -3,8 +3,9 @@
 `python -m tests.bench.endings --half tune --set endpoint_ms=320` replays calls and clips of the speech folder through
 the core, one at a time, with the real engine (`tests/bench/replay.py`): word errors against offline, latencies as
 `trunkline.timing` counts them, and what the windows of finals cost. Sockets and processes are missing, so a few
-milliseconds are, too. Settings are chosen on one half of the material and judged on the other, `--half held-out`; a
-hash of each clip's path says which it belongs to. Decodes are kept in `build/`, so that only new windows cost time.
+milliseconds are, too. Settings are chosen on one half of the material and judged on the other, `--half held-out`: every
+other clip of a source, in the order of the hashes of their paths. Decodes are kept in `build/`: only new windows cost
+time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
@@ -115,26 +116,31 @@ class Settings:
         for owner in (self.channel.endpoint, self.channel.windows, self.channel, self.tuning):
             if name in {each.name for each in fields(owner)}:
                 old: object = getattr(owner, name)
-                new = value == "True" if isinstance(old, bool) else type(cast(Any, old))(value)
-                self._put(replace(owner, **{name: new}))
+                new: object = value == "True" if isinstance(old, bool) else type(cast(Any, old))(value)
+                self._change(owner, {name: new})
                 return
         raise ValueError(f"there is no setting {name!r} of channels, endpoints, windows or the engine")
 
-    def _put(self, changed: EndpointSettings | WindowSettings | ChannelSettings | Tuning) -> None:
-        match changed:
+    def _change(
+        self, owner: EndpointSettings | WindowSettings | ChannelSettings | Tuning, change: Mapping[str, Any]
+    ) -> None:
+        match owner:
             case EndpointSettings():
-                self.channel = replace(self.channel, endpoint=changed)
+                self.channel = replace(self.channel, endpoint=replace(owner, **change))
             case WindowSettings():
-                self.channel = replace(self.channel, windows=changed)
+                self.channel = replace(self.channel, windows=replace(owner, **change))
             case ChannelSettings():
-                self.channel = changed
+                self.channel = replace(owner, **change)
             case Tuning():
-                self.tuning = changed
+                self.tuning = replace(owner, **change)
 
 
-def half_of(path: str) -> Half:
-    """Which half a clip belongs to."""
-    return Half.TUNE if hashlib.sha256(path.encode()).digest()[0] % 2 else Half.HELD_OUT
+def half_of(names: Iterable[str], half: Half) -> set[str]:
+    """Return the names that belong to a half: every other one, in the order of their hashes."""
+    if half is Half.ALL:
+        return set(names)
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return set(ordered[half is Half.HELD_OUT :: 2])
 
 
 def play(
@@ -158,13 +164,35 @@ def play(
 def _message(record: FinalRecord | Partial) -> FinalMessage | PartialMessage:
     """What the SDK makes of a record, as far as times go."""
     words = tuple(WordMessage(word.text, word.start, word.end, word.confidence) for word in record.words)
-    text = " ".join(word.text for word in words)
     if isinstance(record, Partial):
-        about = record.channel, "", record.number, record.revision, record.start, record.end
-        return PartialMessage(*about, text, record.stable, words, record.language, record.model)
-    about = record.channel, "", record.number, words[0].start, words[-1].end
-    seen = record.language, record.model, record.reason.value, record.speech_end, record.latency_s
-    return FinalMessage(*about, text, words, 1.0, *seen)
+        return PartialMessage(
+            channel=record.channel,
+            label="",
+            number=record.number,
+            revision=record.revision,
+            start=record.start,
+            end=record.end,
+            text="",
+            stable=record.stable,
+            words=words,
+            language=record.language,
+            model=record.model,
+        )
+    return FinalMessage(
+        channel=record.channel,
+        label="",
+        number=record.number,
+        start=words[0].start,
+        end=words[-1].end,
+        text="",
+        words=words,
+        confidence=1.0,
+        language=record.language,
+        model=record.model,
+        reason=record.reason.value,
+        speech_end=record.speech_end,
+        latency_s=record.latency_s,
+    )
 
 
 def row(group: str, outcomes: Sequence[Outcome]) -> dict[str, Value]:
@@ -207,7 +235,9 @@ def material_of(item: Item, offline: Mapping[str, str]) -> Material:
 
 def continuous(half: Half, offline: Mapping[str, str]) -> Material:
     """Make one call of what the capacity bench has its channels say."""
-    said = [each for each in pool()[0] if half in (Half.ALL, half_of(each.name))]
+    everything = pool()[0]
+    mine = half_of((each.name for each in everything), half)
+    said = [each for each in everything if each.name in mine]
     put = script(said, first=0, seconds=sum(each.seconds for each in said))
     names = [said[spoken].name for spoken in put.spoken]
     text = " ".join(turn.text for turn in put.turns)
@@ -217,8 +247,12 @@ def continuous(half: Half, offline: Mapping[str, str]) -> Material:
 
 def gather(sources: Sequence[str], half: Half, every: int, *, long: bool, console: Console) -> list[Material]:
     """Gather what is played: calls and clips, and what the capacity bench says where LibriSpeech is wanted."""
-    items = [item for item in corpus_items(speech_folder(), sources) if half in (Half.ALL, half_of(item.clip.path))]
-    items = [item for item in items if long or item.part is not Part.LONG][::every]
+    items = [item for item in corpus_items(speech_folder(), sources) if long or item.part is not Part.LONG]
+    groups = {item.group for item in items}
+    mine = set[str]().union(
+        *(half_of((one.clip.path for one in items if one.group == group), half) for group in groups)
+    )
+    items = [item for item in items if item.clip.path in mine][::every]
     offline = offline_texts(items, console)
     found = [material_of(item, offline) for item in items]
     return [*found, continuous(half, offline)] if SOURCE in sources and every == 1 else found
@@ -228,7 +262,7 @@ def main(
     *,
     half: Annotated[Half, typer.Option(help="Which half of the clips.")] = Half.ALL,
     sources: Annotated[str, typer.Option(help="Sources, with commas.")] = ",".join(DEFAULT_SOURCES),
-    setting: Annotated[list[str], typer.Option("--set", help="A setting, as NAME=VALUE; lists compare.")] = [],
+    setting: Annotated[list[str] | None, typer.Option("--set", help="A setting, as NAME=VALUE; lists compare.")] = None,
     streams: Annotated[int, typer.Option(min=1, help="Windows decoded at a time.")] = 2,
     every: Annotated[int, typer.Option(min=1, help="Only each n-th clip.")] = 1,
     long: Annotated[bool, typer.Option(help="Long files, too.")] = False,
@@ -236,8 +270,8 @@ def main(
 ) -> None:
     """Compare settings: each of several values of a setting, with commas, is a run of its own."""
     console = Console(width=WIDTH)
-    names = [each.partition("=")[0] for each in setting]
-    values = [each.partition("=")[2].split(",") for each in setting]
+    names = [each.partition("=")[0] for each in setting or ()]
+    values = [each.partition("=")[2].split(",") for each in setting or ()]
     wanted = tuple(SOURCES) + tuple(SOUNDS) if sources == "all" else tuple(sources.split(","))
     materials = gather(wanted, half, every, long=long, console=console)
     detector = SileroVad()

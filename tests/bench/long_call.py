@@ -83,7 +83,7 @@ def summary_of(rows: Sequence[Mapping[str, Value]], failure: str) -> dict[str, V
 def main(
     *,
     minutes: Annotated[int, typer.Option(min=1, help="Length of the call.")] = 20,
-    setting: Annotated[list[str], typer.Option(help="Setting of the server, as NAME=VALUE.")] = (),
+    setting: Annotated[list[str] | None, typer.Option(help="Setting of the server, as NAME=VALUE.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Hold one long call."""
@@ -93,7 +93,7 @@ def main(
     places = minutes_of(said, minutes)
     timings = [CallTiming([said.turns[number] for number in numbers]) for numbers in places]
     try:
-        with running_server(console, FOLDER / "long_call.log", setting) as server:
+        with running_server(console, FOLDER / "long_call.log", setting or ()) as server:
             heard, looks = uvloop.run(hold(server, said, timings, console))
     except NotReady as problem:
         console.print(str(problem), style="red", markup=False)
@@ -104,7 +104,7 @@ def main(
         for minute, numbers in enumerate(places)
     ]
     found = report(
-        "long-call", {"minutes": minutes, "setting": " ".join(setting)}, summary_of(rows, heard.failure), rows
+        "long-call", {"minutes": minutes, "setting": " ".join(setting or ())}, summary_of(rows, heard.failure), rows
     )
     console.print(f"speech: {source}")
     console.print(f"written to {publish(found, f'one call of {minutes} minutes', console, markdown)}")

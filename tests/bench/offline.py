@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Protocol, cast
 
@@ -126,11 +126,11 @@ def tiny_en() -> Path:
 
 def main(
     folder: Annotated[Path | None, typer.Option(help="CTranslate2 Whisper model; tiny.en where not given")] = None,
-    source: Annotated[list[str], typer.Option(help="sources of the manifest")] = SOURCES,
+    source: Annotated[list[str] | None, typer.Option(help="sources of the manifest; all where not given")] = None,
 ) -> None:
     """Decode whole files and print the word errors of each source."""
     name = "tiny.en" if folder is None else folder.name
-    passages = read_passages(speech_folder(), source)
+    passages = read_passages(speech_folder(), source or SOURCES)
     transcripts = Transcripts(transcripts_file(name))
     missing = [passage for passage in passages if passage.key not in transcripts.texts]
     if missing:

@@ -35,6 +35,7 @@ from streaming.records import (
 )
 from streaming.reducer import Reducer
 from streaming.session import Decoded, DecodeFailed, Event, Session, SpeechScored, State
+from streaming.utterance import WindowSettings
 from tests.support.scene import N_MELS, Scene
 
 R = TypeVar("R", bound="OutRecord | Partial")
@@ -79,8 +80,12 @@ class _Due:
 
 
 def settings_for_tests() -> ChannelSettings:
-    """For features of few bands, and with pauses that tests count on, whatever the defaults are tuned to."""
-    return ChannelSettings(endpoint=EndpointSettings(hesitation_ms=128, endpoint_ms=384), n_mels=N_MELS)
+    """For features of few bands, and with times that tests count on, whatever the defaults are tuned to."""
+    return ChannelSettings(
+        endpoint=EndpointSettings(hesitation_ms=128, endpoint_ms=384),
+        windows=WindowSettings(first_partial_s=0.4),
+        n_mels=N_MELS,
+    )
 
 
 def spec_for(scenes: Sequence[Scene]) -> CallSpec:

@@ -12,7 +12,9 @@ from tests.bench.accuracy import (
     Item,
     Outcome,
     Part,
+    Run,
     bundled_items,
+    outcome_of,
     rows_of,
     shortened,
     summary_of,
@@ -39,7 +41,7 @@ def sound(path: str, seconds: float = 9.0) -> Item:
 
 def outcome(item: Item, text: str, latencies: Latencies | None = None, failure: str = "") -> Outcome:
     final = Final(0, "side", 0, 0.0, 1.0, text, (), 1.0, "en", "tiny.en", "endpoint", 1.0, 0.4)
-    return Outcome(item, Heard(finals=[final] if text else [], failure=failure), latencies or Latencies())
+    return outcome_of(item, Heard(finals=[final] if text else [], failure=failure), latencies or Latencies())
 
 
 def test_streaming_is_compared_with_offline_on_the_same_words() -> None:
@@ -128,3 +130,25 @@ def test_texts_are_listed_with_the_worst_first() -> None:
         ("music/a.wav", 1),
         ("read/a.wav#0", -1),
     ]
+
+
+def test_a_run_goes_on_with_what_an_earlier_one_measured(tmp_path: Path) -> None:
+    """A machine is seldom quiet for long; what is played again counts once, what other code did not at all."""
+    file = tmp_path / "run.json"
+    items = [speech("read/a.wav", "red green"), speech("read/b.wav", "cat dog")]
+    first = outcome(items[0], "red green", Latencies((0.8,), (0.4, 0.5), 1), "overloaded")
+    with pytest.raises(ValueError, match="without --more"):
+        Run.read(file, items)
+    run = Run([], {})
+    run.add([first, outcome(items[1], "cat")], {"server_cores": 0.2})
+
+    run.write(file)
+    again = Run.read(file, items)
+    assert again == run
+
+    again.add([outcome(items[1], "cat dog")], {"server_cores": 0.1})
+    assert again.outcomes == [first, outcome(items[1], "cat dog")]
+    assert again.used == {"server_cores": 0.2}
+    file.write_text(file.read_text().replace('"commit": "', '"commit": "other-'))
+    with pytest.raises(ValueError, match="begin anew"):
+        Run.read(file, items)

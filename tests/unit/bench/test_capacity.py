@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.bench.capacity import STAGGER_S, Measured, Mode, Plan, parts_of, rise, row, summary_of, verdict
+from tests.bench.capacity import STAGGER_S, Climb, Measured, Mode, Plan, Rise, parts_of, rise, row, summary_of, verdict
 from tests.bench.playing import Heard
 from tests.bench.running import Usage
 from tests.bench.scoring import Value, WordErrors
@@ -14,7 +16,7 @@ from trunkline.timing import Latencies
 
 PLAN = Plan(Mode.SPEECH, hold_s=40.0, warm_up_s=10.0, limit_s=1.5, limit_points=1.0)
 POOL = [Utterance(f"u{number}", b"\x80" * 16_000, 0.0, 2.0, f"word{number}") for number in range(10)]
-GOOD: dict[str, Value] = {"failed": 0, "late_ms": 3, "wer_rise": 0.4}
+GOOD: dict[str, Value] = {"failed": 0, "late_ms": 3, "wer_rise_least": 0.4}
 
 
 def test_calls_of_a_step_begin_one_after_another_at_different_places() -> None:
@@ -39,9 +41,36 @@ def test_word_errors_rise_against_the_same_utterances_alone() -> None:
     """Some utterances are hard; a step that has more of them is no worse for it."""
     alone = {0: WordErrors(words=10, substituted=5), 1: WordErrors(words=10)}
 
-    assert rise([(0, WordErrors(words=10, substituted=5))] * 3, alone) == 0.0
-    assert rise([(1, WordErrors(words=10, deleted=1))], alone) == pytest.approx(10.0)
-    assert rise([(7, WordErrors(words=10, deleted=10))], alone) == 0.0
+    assert rise([(0, WordErrors(words=10, substituted=5))] * 3, alone) == Rise()
+    assert rise([(1, WordErrors(words=10, deleted=1))], alone).points == pytest.approx(10.0)
+    assert rise([(7, WordErrors(words=10, deleted=10))], alone) == Rise()
+
+
+def test_a_rise_that_a_few_turns_may_show_by_chance_is_no_rise() -> None:
+    """One bad turn among three says little; the same share of a hundred turns says much."""
+    alone = {0: WordErrors(words=10)}
+    turns = [(0, WordErrors(words=10, deleted=1)), (0, WordErrors(words=10)), (0, WordErrors(words=10))]
+
+    few, many = rise(turns, alone), rise(turns * 40, alone)
+
+    assert few.points == pytest.approx(many.points)
+    assert few.least < 0
+    assert 1 < many.least < many.points
+
+
+def test_a_climb_goes_on_where_it_stopped_unless_the_code_is_another(tmp_path: Path) -> None:
+    """Steps of two versions in one table would be compared by who reads it."""
+    file = tmp_path / "climb.json"
+    so_far = Climb([{"channels": 1, "verdict": "good"}], {3: WordErrors(words=9, deleted=1)})
+    with pytest.raises(ValueError, match="without --more"):
+        Climb.read(file)
+
+    so_far.write(file)
+
+    assert Climb.read(file) == so_far
+    file.write_text(file.read_text().replace('"commit": "', '"commit": "other-'))
+    with pytest.raises(ValueError, match="begin anew"):
+        Climb.read(file)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +80,7 @@ def test_word_errors_rise_against_the_same_utterances_alone() -> None:
         ({"failed": 1}, 0.5, "calls failed"),
         ({}, 1.501, "p95 over 1.5 s"),
         ({}, float("nan"), "p95 over 1.5 s"),
-        ({"wer_rise": 1.0}, 0.5, "WER up 1 points"),
+        ({"wer_rise_least": 1.0}, 0.5, "WER up 1 points"),
         ({"late_ms": 101}, 0.5, "generator late"),
     ],
 )

@@ -8,7 +8,9 @@ from streaming.call import SAMPLE_RATE
 from streaming.endpoint import FRAME_SAMPLES
 from streaming.utterance import Utterance, WindowSettings
 
-SETTINGS = WindowSettings()
+SETTINGS = WindowSettings(
+    first_partial_s=0.4,
+)
 START = 50 * FRAME_SAMPLES
 
 
