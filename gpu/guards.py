@@ -62,10 +62,18 @@ SILENCE: Final = 0.6
 SURE: Final = -0.8
 """Mean log probability of sure text."""
 
+NOBODY: Final = 0.8
+"""Probability of silence from which words must be likely by themselves: of a short text most tokens are timestamps, and
+a model can be sure of these whatever it heard."""
+
+LIKELY: Final = 0.5
+"""Mean probability of such words."""
+
 UNSURE: Final = (-2.2, 2.0)
 """Text is not believed if its mean log probability is below the first plus the second times that of silence."""
 
 _PIECE: Final = re.compile(r"\w+")
+_SPOKEN_SIGN: Final = re.compile(r"\s*[%$€£#&@+=]")
 _SENTENCE_END: Final = re.compile(r"[.?!]")
 
 
@@ -198,7 +206,8 @@ def _before_echo(text: str, *, whole: bool) -> int:
     """
     found = list(_PIECE.finditer(text.lower()))
     if not found:
-        return 0
+        sign = _SPOKEN_SIGN.match(text)
+        return sign.end() if sign else 0
     pieces = [piece.group() for piece in (found if whole else found[:-1])]
     best = len(pieces), 0
     for period in range(1, len(pieces)):
@@ -261,14 +270,17 @@ def _is_doubtful(text: str, audio_s: float) -> bool:
     return False
 
 
-def is_speech(no_speech: float, mean_logprob: float) -> bool:
+def is_speech(no_speech: float, mean_logprob: float, confidences: Sequence[float]) -> bool:
     """Tell whether text is to be believed at all.
 
     Args:
         no_speech: Probability of silence, as the model says.
-        mean_logprob: Of the tokens it wrote.
+        mean_logprob: Of the tokens it wrote, timestamps among them.
+        confidences: Of its words, 0..1 each.
     """
     if no_speech > SILENCE and mean_logprob < SURE:
+        return False
+    if no_speech > NOBODY and sum(confidences) < LIKELY * len(confidences):
         return False
     return mean_logprob >= UNSURE[0] + UNSURE[1] * no_speech
 

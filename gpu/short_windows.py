@@ -268,7 +268,8 @@ class ShortWindowEngine(ABC):
         """Join what was decoded of a window."""
         words: list[Word] = []
         for job, decoded in parts:
-            if decoded.reading.sound and guards.is_speech(decoded.no_speech, decoded.mean_logprob):
+            confidences = [word.confidence for word in decoded.words]
+            if decoded.reading.sound and guards.is_speech(decoded.no_speech, decoded.mean_logprob, confidences):
                 words += [
                     replace(word, start=word.start + job.offset_s, end=word.end + job.offset_s)
                     for word in decoded.words

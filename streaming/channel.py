@@ -49,6 +49,9 @@ class ChannelSettings:
     """Longest gap on the media clock that is filled with silence."""
     min_voiced_ms: int = 96
     """Speech an utterance must hold to be decoded at all; clicks hold less."""
+    min_surest: float = 0.8
+    """Probability of speech that an utterance must reach once to be decoded at all; cries and ticks that pass for a weak
+    voice stay below, one-word answers over a telephone do not."""
     context_s: float = 0.0
     """Age up to which the previous final's text is given to the model as context; 0 for never."""
     partial_deadline_s: float = 1.5
@@ -314,7 +317,8 @@ class Channel:
         """Whether the utterance holds enough speech to decode; none where it all lies before a cut."""
         if self._reachable(end) <= utterance.start:
             return False
-        return self._endpointer.voiced_frames * FRAME_MS >= self._settings.min_voiced_ms
+        settings, heard = self._settings, self._endpointer
+        return heard.voiced_frames * FRAME_MS >= settings.min_voiced_ms and heard.surest >= settings.min_surest
 
     # --- windows ---------------------------------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class Endpointer:
         """Sample up to which frames were judged."""
         self.voiced_frames = 0
         """Frames at or above the start threshold in the current, or else the last, utterance."""
+        self.surest = 0.0
+        """Highest probability in the current, or else the last, utterance."""
         self._rising = 0  # frames of possible speech in a row
         self._began_at = 0
         self._silent_since = 0
@@ -111,6 +113,7 @@ class Endpointer:
         if self.phase is Phase.SILENT:
             return self._listen(probability, start)
         self.voiced_frames += probability >= self._settings.start_threshold
+        self.surest = max(self.surest, probability)
         if self.phase is Phase.SPEAKING:
             if probability < self._settings.stop_threshold:
                 self.phase = Phase.PAUSING
@@ -138,6 +141,8 @@ class Endpointer:
             return None
         if self._rising == 0:
             self._began_at = start
+            self.surest = 0.0
+        self.surest = max(self.surest, probability)
         self._rising += 1
         if self._rising * FRAME_MS < self._settings.start_ms:
             return None

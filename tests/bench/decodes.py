@@ -12,7 +12,7 @@ from typing import Protocol
 from streaming.decoding import Hypothesis, Window
 from tests.bench.scoring import ROOT
 
-SOURCES = ("gpu/whisper.py", "gpu/guards.py", "gpu/vocabulary.py")
+SOURCES = ("gpu/whisper.py", "gpu/short_windows.py", "gpu/guards.py", "gpu/vocabulary.py")
 """What decides a hypothesis, besides the model and the window."""
 
 
@@ -55,7 +55,7 @@ class Decodes:
         return value
 
     def _key(self, window: Window) -> bytes:
-        wishes = (self._version, window.kind, window.language, window.context, window.hotwords, window.beam)
+        wishes = (self._version, window.kind, window.language, window.context, window.hotwords, window.draft, window.beam)
         return hashlib.sha256(repr(wishes).encode() + window.features.tobytes()).digest()
 
 

@@ -71,6 +71,12 @@ def test_an_ellipsis_between_repeats_goes_with_them() -> None:
     assert read("<0.00> Four ... Four ... Four ... Four", 0.8, finished=False)[0] == "Four"
 
 
+def test_a_sign_that_is_spoken_is_a_word_and_punctuation_is_none() -> None:
+    """Percent is written as one; an ellipsis is what a model writes where it heard nothing."""
+    assert read("<0.00> %", 0.8, finished=False)[0] == "%"
+    assert not read("<0.00> ...", 0.8, finished=False)[0]
+
+
 def test_a_last_word_cut_short_does_not_hide_a_loop() -> None:
     assert read("<0.00> Colon Colon Colon Col", 0.9, finished=False)[0] == "Colon"
 
@@ -162,12 +168,19 @@ def test_longer_windows_may_have_more_tokens() -> None:
 
 
 def test_silence_must_be_argued_away_by_sure_text() -> None:
-    assert guards.is_speech(0.05, -0.4)
-    assert guards.is_speech(0.05, -1.5)
-    assert guards.is_speech(0.7, -0.3)
-    assert not guards.is_speech(0.7, -0.9)
-    assert not guards.is_speech(0.05, -2.3)
-    assert not guards.is_speech(0.97, -0.5)
+    assert guards.is_speech(0.05, -0.4, [0.2])
+    assert guards.is_speech(0.05, -1.5, [0.2])
+    assert guards.is_speech(0.7, -0.3, [0.2])
+    assert not guards.is_speech(0.7, -0.9, [0.9])
+    assert not guards.is_speech(0.05, -2.3, [0.9])
+    assert not guards.is_speech(0.97, -0.5, [0.9])
+
+
+def test_where_nobody_seems_to_speak_words_must_be_likely_by_themselves() -> None:
+    """Of one word in a cry most tokens are timestamps, of which the model is sure."""
+    assert not guards.is_speech(0.85, -0.3, [0.04])
+    assert guards.is_speech(0.85, -0.3, [0.9, 0.4])
+    assert guards.is_speech(0.85, -0.3, [])
 
 
 def test_text_of_nothing_but_hotwords_may_be_a_leak() -> None:

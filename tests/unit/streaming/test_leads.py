@@ -25,40 +25,40 @@ def heard(*words: tuple[str, float, float]) -> Hypothesis:
 
 def test_nothing_leads_where_nothing_was_said() -> None:
     """The first words of a call stand alone."""
-    leads = Leads(SETTINGS)
-    leads.begin(samples(2))
+    leads = Leads()
+    leads.begin(samples(2), SETTINGS)
 
     assert leads.start is None
-    assert leads.before(samples(2), samples(4)) == Lead()
+    assert leads.before(samples(2), samples(4), SETTINGS) == Lead()
 
 
 def test_whole_finals_lead_as_far_back_as_allowed() -> None:
     """Half a final would begin in the middle of a word."""
-    leads = Leads(SETTINGS)
+    leads = Leads()
     for stretch in (told(0, 1.5), told(2, 3), told(3.5, 6)):
         leads.add(stretch)
-    leads.begin(samples(6.5))
+    leads.begin(samples(6.5), SETTINGS)
 
     assert leads.start == samples(2)
-    assert leads.before(samples(6.5), samples(8)) == Lead(samples(4.5), told(3.5, 6))
+    assert leads.before(samples(6.5), samples(8), SETTINGS) == Lead(samples(4.5), told(3.5, 6))
 
 
 def test_a_window_that_is_long_by_itself_gets_less_of_a_lead_or_none() -> None:
     """What is long needs no help, and every second of it costs time while the caller waits."""
-    leads = Leads(SETTINGS)
+    leads = Leads()
     for stretch in (told(0, 1.5), told(2, 3)):
         leads.add(stretch)
-    leads.begin(samples(3.5))
+    leads.begin(samples(3.5), SETTINGS)
 
-    assert leads.before(samples(3.5), samples(11.5)).samples == samples(1.5)
-    assert leads.before(samples(3.5), samples(12.5)) == Lead()
+    assert leads.before(samples(3.5), samples(11.5), SETTINGS).samples == samples(1.5)
+    assert leads.before(samples(3.5), samples(12.5), SETTINGS) == Lead()
 
 
 def test_a_long_pause_ends_what_leads() -> None:
     """What was said before a silence says little about what comes after it."""
-    leads = Leads(SETTINGS)
+    leads = Leads()
     leads.add(told(0, 1))
-    leads.begin(samples(2.6))
+    leads.begin(samples(2.6), SETTINGS)
 
     assert leads.start is None
 
