@@ -69,6 +69,9 @@ a model can be sure of these whatever it heard."""
 LIKELY: Final = 0.5
 """Mean probability of such words."""
 
+CLEAR: Final = 0.9
+"""Voice activity, 0..1, from which the model's probability of silence counts half: of one short word it says little."""
+
 UNSURE: Final = (-2.2, 2.0)
 """Text is not believed if its mean log probability is below the first plus the second times that of silence."""
 
@@ -270,14 +273,17 @@ def _is_doubtful(text: str, audio_s: float) -> bool:
     return False
 
 
-def is_speech(no_speech: float, mean_logprob: float, confidences: Sequence[float]) -> bool:
+def is_speech(no_speech: float, mean_logprob: float, confidences: Sequence[float], voice: float) -> bool:
     """Tell whether text is to be believed at all.
 
     Args:
         no_speech: Probability of silence, as the model says.
         mean_logprob: Of the tokens it wrote, timestamps among them.
         confidences: Of its words, 0..1 each.
+        voice: How surely somebody speaks, as voice activity says, 0..1.
     """
+    if voice >= CLEAR:
+        no_speech /= 2
     if no_speech > SILENCE and mean_logprob < SURE:
         return False
     if no_speech > NOBODY and sum(confidences) < LIKELY * len(confidences):

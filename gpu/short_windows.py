@@ -268,8 +268,9 @@ class ShortWindowEngine(ABC):
         """Join what was decoded of a window."""
         words: list[Word] = []
         for job, decoded in parts:
-            confidences = [word.confidence for word in decoded.words]
-            if decoded.reading.sound and guards.is_speech(decoded.no_speech, decoded.mean_logprob, confidences):
+            sure = [word.confidence for word in decoded.words]
+            spoken = guards.is_speech(decoded.no_speech, decoded.mean_logprob, sure, window.voice)
+            if decoded.reading.sound and spoken:
                 words += [
                     replace(word, start=word.start + job.offset_s, end=word.end + job.offset_s)
                     for word in decoded.words

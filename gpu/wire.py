@@ -201,6 +201,7 @@ def encode(message: Message) -> bytes:
                 "hotwords": window.hotwords,
                 "model": window.model,
                 "beam": window.beam,
+                "voice": window.voice,
                 "draft": window.draft,
                 "alone": alone,
             }
@@ -241,6 +242,7 @@ def _job(head: dict[str, Any], body: bytes) -> DecodeJob:
         hotwords=tuple(head["hotwords"]),
         model=head["model"],
         beam=head["beam"],
+        voice=head["voice"],
         draft=tuple(head["draft"]),
     )
     return DecodeJob(head["job"], head["call"], head["channel"], head["tenant"], window, head["at"], head["deadline"])

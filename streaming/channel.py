@@ -50,8 +50,8 @@ class ChannelSettings:
     min_voiced_ms: int = 96
     """Speech an utterance must hold to be decoded at all; clicks hold less."""
     min_surest: float = 0.8
-    """Probability of speech that an utterance must reach once to be decoded at all; cries and ticks that pass for a weak
-    voice stay below, one-word answers over a telephone do not."""
+    """Probability of speech that an utterance must reach once to be decoded at all; cries and ticks that pass for weak
+    voices stay below, one-word answers over a telephone do not."""
     context_s: float = 0.0
     """Age up to which the previous final's text is given to the model as context; 0 for never."""
     partial_deadline_s: float = 1.5
@@ -201,7 +201,10 @@ class Channel:
         ending = self._ending(request)
         if ending is None:
             return []
-        ending.hypothesis = ending.lead.taken_from(hypothesis)
+        own = ending.lead.taken_from(hypothesis)
+        if ending.lead.samples and not own.words:
+            return [self._ask_alone(ending, now)]
+        ending.hypothesis = own
         ending.told.text = ending.hypothesis.text
         if ending is not self._guess:
             return self._settle(now)
@@ -353,6 +356,13 @@ class Channel:
         ending = _Ending(stretch, self._next_request(), window, lead, told)
         return ending, [self._decode(ending.request, window, now)]
 
+    def _ask_alone(self, ending: _Ending, now: float) -> Effect:
+        """Ask again for a final of which nothing came back but its lead: the model took both for one."""
+        features = ending.window.features[:, ending.lead.samples // HOP :]
+        ending.window, ending.lead = replace(ending.window, features=features), Lead()
+        ending.request = self._next_request()
+        return self._decode(ending.request, ending.window, now)
+
     def _reachable(self, end: int) -> int:
         """How far towards ``end`` a window can reach."""
         return _whole_frames(min(end, self.ear.ready))
@@ -371,6 +381,7 @@ class Channel:
             hotwords=self._spec.hotwords,
             model=self._spec.model,
             beam=self._final_beam if kind is Kind.FINAL else 1,
+            voice=self._endpointer.voice,
             draft=draft,
         )
 

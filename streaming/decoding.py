@@ -39,6 +39,8 @@ class Window:
     draft: tuple[int, ...] = ()
     """Tokens of an earlier hypothesis of the same speech, from the same first frame: an engine may check them at once
     instead of writing them one by one. A wrong draft costs time, never words."""
+    voice: float = 0.0
+    """How surely somebody speaks, 0..1: the mean of voice activity over the frames that count as speech."""
 
     @property
     def seconds(self) -> float:

@@ -95,6 +95,7 @@ class Endpointer:
         """Frames at or above the start threshold in the current, or else the last, utterance."""
         self.surest = 0.0
         """Highest probability in the current, or else the last, utterance."""
+        self._voice = 0.0  # probabilities of the voiced frames, added up
         self._rising = 0  # frames of possible speech in a row
         self._began_at = 0
         self._silent_since = 0
@@ -112,7 +113,9 @@ class Endpointer:
         self.scored += FRAME_SAMPLES
         if self.phase is Phase.SILENT:
             return self._listen(probability, start)
-        self.voiced_frames += probability >= self._settings.start_threshold
+        if probability >= self._settings.start_threshold:
+            self.voiced_frames += 1
+            self._voice += probability
         self.surest = max(self.surest, probability)
         if self.phase is Phase.SPEAKING:
             if probability < self._settings.stop_threshold:
@@ -130,6 +133,11 @@ class Endpointer:
         """Sample up to which the open utterance is speech, as far as is known."""
         return self.scored if self.phase is Phase.SPEAKING else self._silent_since
 
+    @property
+    def voice(self) -> float:
+        """Mean probability of the voiced frames, 0..1; of the current, or else the last, utterance."""
+        return self._voice / max(self.voiced_frames, 1)
+
     def reset(self) -> None:
         """End the utterance here, without a boundary: the caller asked for a final, or the call is over."""
         self.phase = Phase.SILENT
@@ -141,8 +149,9 @@ class Endpointer:
             return None
         if self._rising == 0:
             self._began_at = start
-            self.surest = 0.0
+            self.surest = self._voice = 0.0
         self.surest = max(self.surest, probability)
+        self._voice += probability
         self._rising += 1
         if self._rising * FRAME_MS < self._settings.start_ms:
             return None

@@ -39,7 +39,10 @@ class Lead:
     """The newest part of it; None where there is no lead."""
 
     def taken_from(self, hypothesis: Hypothesis) -> Hypothesis:
-        """Drop the words of the lead, and time the others from where the window's own audio begins."""
+        """Drop the words of the lead, and time the others from where the window's own audio begins.
+
+        Its tokens go, too: they are no draft for a window without the lead.
+        """
         if self.told is None:
             return hypothesis
         lead_s = self.samples / SAMPLE_RATE
@@ -48,7 +51,7 @@ class Lead:
         if words and normalise(words[0].text) == last and words[0].start < lead_s + LATE_S:
             words = words[1:]  # the lead's last word, placed a little late
         timed = (replace(word, start=max(0.0, word.start - lead_s), end=word.end - lead_s) for word in words)
-        return replace(hypothesis, words=tuple(timed))
+        return replace(hypothesis, words=tuple(timed), tokens=())
 
 
 class Leads:

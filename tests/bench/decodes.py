@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from gpu import guards
 from streaming.decoding import Hypothesis, Window
 from tests.bench.scoring import ROOT
 
@@ -55,7 +56,16 @@ class Decodes:
         return value
 
     def _key(self, window: Window) -> bytes:
-        wishes = (self._version, window.kind, window.language, window.context, window.hotwords, window.draft, window.beam)
+        wishes = (
+            self._version,
+            window.kind,
+            window.language,
+            window.context,
+            window.hotwords,
+            window.draft,
+            window.beam,
+            window.voice >= guards.CLEAR,
+        )
         return hashlib.sha256(repr(wishes).encode() + window.features.tobytes()).digest()
 
 

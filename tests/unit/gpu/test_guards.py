@@ -168,19 +168,26 @@ def test_longer_windows_may_have_more_tokens() -> None:
 
 
 def test_silence_must_be_argued_away_by_sure_text() -> None:
-    assert guards.is_speech(0.05, -0.4, [0.2])
-    assert guards.is_speech(0.05, -1.5, [0.2])
-    assert guards.is_speech(0.7, -0.3, [0.2])
-    assert not guards.is_speech(0.7, -0.9, [0.9])
-    assert not guards.is_speech(0.05, -2.3, [0.9])
-    assert not guards.is_speech(0.97, -0.5, [0.9])
+    assert guards.is_speech(0.05, -0.4, [0.2], 0.8)
+    assert guards.is_speech(0.05, -1.5, [0.2], 0.8)
+    assert guards.is_speech(0.7, -0.3, [0.2], 0.8)
+    assert not guards.is_speech(0.7, -0.9, [0.9], 0.8)
+    assert not guards.is_speech(0.05, -2.3, [0.9], 0.8)
+    assert not guards.is_speech(0.97, -0.5, [0.9], 0.8)
 
 
 def test_where_nobody_seems_to_speak_words_must_be_likely_by_themselves() -> None:
     """Of one word in a cry most tokens are timestamps, of which the model is sure."""
-    assert not guards.is_speech(0.85, -0.3, [0.04])
-    assert guards.is_speech(0.85, -0.3, [0.9, 0.4])
-    assert guards.is_speech(0.85, -0.3, [])
+    assert not guards.is_speech(0.85, -0.3, [0.04], 0.8)
+    assert guards.is_speech(0.85, -0.3, [0.9, 0.4], 0.8)
+    assert guards.is_speech(0.85, -0.3, [], 0.8)
+
+
+def test_a_clear_voice_makes_the_models_silence_count_half() -> None:
+    """Of a word alone a model often says that nobody speaks; voice activity heard many frames of it."""
+    assert guards.is_speech(0.75, -1.1, [0.3], 0.95)
+    assert not guards.is_speech(0.75, -1.1, [0.3], 0.8)
+    assert not guards.is_speech(0.75, -1.6, [0.3], 0.95)
 
 
 def test_text_of_nothing_but_hotwords_may_be_a_leak() -> None:

@@ -200,6 +200,32 @@ def test_a_final_begun_too_early_shows_only_its_own_words_as_a_partial() -> None
     assert [word.text for word in shown.words] == ["w3", "w4"]
 
 
+def test_a_final_of_which_only_its_lead_came_back_is_asked_for_alone() -> None:
+    """A model may take a word behind earlier speech for a part of it; it must not be lost for that."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2)], seconds=5.0))
+    side.hear_all()
+    first, second = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+    side.took(side.channel.answer(first.request, side.scene.hear(first.window), now=2.0))
+    only_lead = side.scene.hear(first.window)
+    side.took(side.channel.answer(second.request, only_lead, now=2.0))
+
+    alone = side.asked[-1]
+    assert alone.window.seconds < second.window.seconds
+    side.took(side.channel.answer(alone.request, side.scene.hear(alone.window), now=2.0))
+    finals = [record for record in side.records if isinstance(record, Final)]
+    assert [word.text for final in finals for word in final.words] == ["w0", "w1", "w2", "w3", "w4"]
+
+
+def test_an_utterance_that_is_never_surely_speech_is_not_decoded() -> None:
+    """Cries and ticks pass for a weak voice."""
+    side = Side(Scene([Turn(0.5, 3)], seconds=4.0))
+    weak = np.array([0.7 if 16 <= frame < 50 else 0.05 for frame in range(124)], np.float32)
+    side.channel.hear(decode(side.scene.payload, Encoding.L16), UNTIMED, now=1.0)
+    side.took(side.channel.judge(weak, now=1.0))
+
+    assert not side.asked
+
+
 def test_speech_before_a_long_pause_is_another_matter_and_does_not_lead() -> None:
     """What was said before a silence says little about what comes after it, and costs time."""
     side = Side(Scene([Turn(0.5, 3), Turn(5.0, 2)], seconds=8.0))

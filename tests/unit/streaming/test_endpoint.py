@@ -100,6 +100,18 @@ def test_voiced_frames_are_counted_over_one_utterance() -> None:
     assert endpointer.voiced_frames == 2
 
 
+def test_how_sure_and_how_clear_a_voice_is_belongs_to_one_utterance() -> None:
+    """A cry that passes for a weak voice is told from a clear one, and the next speaker is judged anew."""
+    endpointer = Endpointer(SETTINGS)
+    for probability in (*[0.6, 0.7, 0.4, 0.8], *[0.0] * 20):
+        endpointer.push(probability)
+    assert (endpointer.surest, round(endpointer.voice, 6)) == (0.8, 0.7)
+
+    for probability in (0.9, 0.9):
+        endpointer.push(probability)
+    assert (endpointer.surest, endpointer.voice) == (0.9, 0.9)
+
+
 def test_the_end_of_speech_is_now_while_somebody_speaks_and_then_where_the_pause_began() -> None:
     endpointer = Endpointer(SETTINGS)
     for _ in range(3):

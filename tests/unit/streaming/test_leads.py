@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from streaming.call import SAMPLE_RATE
 from streaming.decoding import Hypothesis, Word
 from streaming.leads import Lead, Leads, Told
@@ -67,8 +69,11 @@ def test_words_of_the_lead_are_dropped_and_the_others_timed_from_the_window() ->
     """They are written already."""
     lead = Lead(samples(2), told(0, 1.5, "good morning"))
 
-    own = lead.taken_from(heard(("Good", 0.1, 0.5), ("morning,", 0.5, 1.4), ("who", 2.25, 2.5), ("calls?", 2.5, 3.0)))
+    said = heard(("Good", 0.1, 0.5), ("morning,", 0.5, 1.4), ("who", 2.25, 2.5), ("calls?", 2.5, 3.0))
 
+    own = lead.taken_from(replace(said, tokens=(1, 2, 3, 4)))
+
+    assert own.tokens == ()
     assert [(word.text, word.start, word.end) for word in own.words] == [("who", 0.25, 0.5), ("calls?", 0.5, 1.0)]
 
 
