@@ -16,6 +16,11 @@ def normalise(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
+def ends_a_sentence(text: str) -> bool:
+    """Tell whether a text ends as a sentence does; an ellipsis says that more follows."""
+    return text.endswith((".", "?", "!")) and not text.endswith("..")
+
+
 class Agreement:
     """Holds the hypotheses of the open utterance."""
 

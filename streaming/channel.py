@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
+from streaming.agreement import ends_a_sentence
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ear import HOP, Ear
@@ -125,7 +126,7 @@ class Channel:
         self._scribe = Scribe(index, spec, epoch, progress, settings.pin_language_from)
         endpoint = settings.endpoint
         if spec.endpoint_ms is not None:
-            endpoint = replace(endpoint, endpoint_ms=spec.endpoint_ms)
+            endpoint = replace(endpoint, endpoint_ms=spec.endpoint_ms, unfinished_ms=spec.endpoint_ms)
         self._endpointer = Endpointer(endpoint, self.ear.start)
         self._levels: deque[float] = deque()  # mean squares of frames that wait for their probability
         self._arrivals: deque[tuple[int, float]] = deque()  # (samples heard, when)
@@ -209,7 +210,10 @@ class Channel:
         if ending is not self._guess:
             return self._settle(now)
         self._partial = None  # an answer to it would be older than this one
-        return self._show(ending.hypothesis, ending.stretch.end)
+        effects = self._show(own, ending.stretch.end)
+        if ends_a_sentence(own.text) and (stopped := self._endpointer.finished()):
+            effects += self._stop(stopped.since, EndReason.ENDPOINT, now) + self._settle(now)
+        return effects
 
     def fail(self, request: int, now: float) -> list[Effect]:
         """Hear that a window was not decoded: it was superseded, or its devices failed.
@@ -272,6 +276,7 @@ class Channel:
         if self._utterance is None or not (self._speculate and self._is_speech(self._utterance, since)):
             return []
         self._guess, effects = self._begin_ending(self._utterance, since, self._endpointer.scored, now)
+        self._endpointer.unfinished = True  # until its text says otherwise
         return effects
 
     def _resume(self) -> list[Effect]:

@@ -30,6 +30,8 @@ class EndpointSettings:
     """Silence after which the utterance may be over: what a speculative final waits for."""
     endpoint_ms: int = 320
     """Silence that ends an utterance."""
+    unfinished_ms: int = 448
+    """Silence that ends an utterance whose text does not end as a sentence does; at least ``endpoint_ms``."""
     long_utterance_s: float = 8.0
     """Length from which a shorter silence is enough, to keep windows bounded at natural places."""
     long_endpoint_ms: int = 256
@@ -95,6 +97,8 @@ class Endpointer:
         """Frames at or above the start threshold in the current, or else the last, utterance."""
         self.surest = 0.0
         """Highest probability in the current, or else the last, utterance."""
+        self.unfinished = False
+        """Whether the text of the open utterance, as far as it is known, does not end as a sentence does."""
         self._voice = 0.0  # probabilities of the voiced frames, added up
         self._rising = 0  # frames of possible speech in a row
         self._began_at = 0
@@ -125,6 +129,7 @@ class Endpointer:
         if probability >= self._settings.start_threshold:
             hesitated = self.phase is Phase.HESITATING
             self.phase = Phase.SPEAKING
+            self.unfinished = False
             return Resumed() if hesitated else None
         return self._wait()
 
@@ -141,7 +146,17 @@ class Endpointer:
     def reset(self) -> None:
         """End the utterance here, without a boundary: the caller asked for a final, or the call is over."""
         self.phase = Phase.SILENT
+        self.unfinished = False
         self._rising = 0
+
+    def finished(self) -> Stopped | None:
+        """Hear that the text ends as a sentence does.
+
+        Returns:
+            The end of the utterance, where it was only waited for because nobody knew.
+        """
+        self.unfinished = False
+        return self._stopped() if self.phase is Phase.HESITATING else None
 
     def _listen(self, probability: float, start: int) -> Boundary | None:
         if probability < self._settings.start_threshold:
@@ -161,18 +176,27 @@ class Endpointer:
         return Began(self._began_at)
 
     def _wait(self) -> Boundary | None:
-        silent_ms = (self.scored - self._silent_since) * FRAME_MS // FRAME_SAMPLES
-        if silent_ms >= self._endpoint_ms():
-            self.phase = Phase.SILENT
-            return Stopped(self._silent_since)
-        if self.phase is Phase.PAUSING and silent_ms >= self._settings.hesitation_ms:
+        if stopped := self._stopped():
+            return stopped
+        if self.phase is Phase.PAUSING and self._silent_ms >= self._settings.hesitation_ms:
             self.phase = Phase.HESITATING
             return Hesitated(self._silent_since)
         return None
+
+    @property
+    def _silent_ms(self) -> int:
+        return (self.scored - self._silent_since) * FRAME_MS // FRAME_SAMPLES
+
+    def _stopped(self) -> Stopped | None:
+        if self._silent_ms < self._endpoint_ms():
+            return None
+        self.phase = Phase.SILENT
+        self.unfinished = False
+        return Stopped(self._silent_since)
 
     def _endpoint_ms(self) -> int:
         spoken_s = (self._silent_since - self._began_at) / FRAME_SAMPLES * FRAME_MS / 1000
         settings = self._settings
         if spoken_s >= settings.long_utterance_s:
             return min(settings.endpoint_ms, settings.long_endpoint_ms)
-        return settings.endpoint_ms
+        return max(settings.endpoint_ms, settings.unfinished_ms) if self.unfinished else settings.endpoint_ms

@@ -82,7 +82,7 @@ class _Due:
 def settings_for_tests() -> ChannelSettings:
     """For features of few bands, and with times that tests count on, whatever the defaults are tuned to."""
     return ChannelSettings(
-        endpoint=EndpointSettings(hesitation_ms=128, endpoint_ms=384),
+        endpoint=EndpointSettings(hesitation_ms=128, endpoint_ms=384, unfinished_ms=384),
         windows=WindowSettings(first_partial_s=0.4),
         n_mels=N_MELS,
     )

@@ -6,10 +6,11 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from streaming.audio import decode
 from streaming.call import AudioFormat, CallSpec, Encoding
-from streaming.channel import FINAL_TRIES, Channel
+from streaming.channel import FINAL_TRIES, Channel, ChannelSettings
 from streaming.decoding import Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.ladder import Rung
@@ -33,13 +34,15 @@ NOTHING = Hypothesis((), "en", 1.0, 1.0, "scripted", aligned=True)
 class Side:
     """A channel that hears one scene; its answers are given by hand."""
 
-    def __init__(self, scene: Scene, progress: ChannelProgress | None = None) -> None:
+    def __init__(
+        self, scene: Scene, progress: ChannelProgress | None = None, settings: ChannelSettings | None = None
+    ) -> None:
         spec = CallSpec("call-1", "tenant", AudioFormat(Encoding.L16, 8_000), ("customer",))
         self.scene = scene
         self.channel = Channel(
             0,
             spec,
-            settings=settings_for_tests(),
+            settings=settings or settings_for_tests(),
             progress=progress or ChannelProgress(),
             epoch=0,
             next_request=itertools.count().__next__,
@@ -224,6 +227,21 @@ def test_an_utterance_that_is_never_surely_speech_is_not_decoded() -> None:
     side.took(side.channel.judge(weak, now=1.0))
 
     assert not side.asked
+
+
+@pytest.mark.parametrize(("mark", "ended"), [(".", True), ("", False), ("...", False)])
+def test_a_pause_ends_an_utterance_sooner_where_its_text_ends_as_a_sentence(mark: str, ended: bool) -> None:
+    """Who stops in the middle of a sentence goes on, mostly; whoever has finished one waits for an answer."""
+    settings = settings_for_tests()
+    settings = replace(settings, endpoint=replace(settings.endpoint, unfinished_ms=800))
+    side = Side(Scene([Turn(0.5, 3)], seconds=2.2), settings=settings)  # 0.58 s of silence: more than 384 ms
+    side.hear_all()
+    guess = side.of_kind(Kind.FINAL)
+    heard = side.scene.hear(guess.window)
+    words = (*heard.words[:-1], replace(heard.words[-1], text=heard.words[-1].text + mark))
+    side.took(side.channel.answer(guess.request, replace(heard, words=words), now=2.2))
+
+    assert isinstance(side.records[-1], Final) is ended
 
 
 def test_speech_before_a_long_pause_is_another_matter_and_does_not_lead() -> None:

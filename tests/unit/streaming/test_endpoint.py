@@ -20,8 +20,8 @@ from streaming.endpoint import (
 )
 
 SPEECH, BETWEEN, SILENCE = 0.9, 0.4, 0.1
-SETTINGS = EndpointSettings(hesitation_ms=128, endpoint_ms=384)
-"""Four frames and twelve, whatever the defaults are tuned to."""
+SETTINGS = EndpointSettings(hesitation_ms=128, endpoint_ms=384, unfinished_ms=512)
+"""Four frames, twelve and sixteen, whatever the defaults are tuned to."""
 
 
 def boundaries(*runs: tuple[float, int], settings: EndpointSettings = SETTINGS) -> list[tuple[int, Boundary]]:
@@ -98,6 +98,53 @@ def test_voiced_frames_are_counted_over_one_utterance() -> None:
         endpointer.push(SPEECH)
 
     assert endpointer.voiced_frames == 2
+
+
+def test_an_unfinished_sentence_is_given_longer() -> None:
+    """Who pauses in the middle of one goes on, mostly, and a fragment is understood worse."""
+    endpointer = Endpointer(SETTINGS)
+    for probability in [SPEECH] * 5 + [SILENCE] * 4:
+        endpointer.push(probability)
+    endpointer.unfinished = True
+
+    found = [endpointer.push(SILENCE) for _ in range(12)]
+
+    assert found == [None] * 11 + [Stopped(5 * FRAME_SAMPLES)]
+    assert not endpointer.unfinished
+
+
+def test_a_sentence_known_late_to_be_finished_ends_at_once() -> None:
+    """The silence was long enough; only the text was waited for."""
+    endpointer = Endpointer(SETTINGS)
+    for probability in [SPEECH] * 5 + [SILENCE] * 4:
+        endpointer.push(probability)
+    endpointer.unfinished = True
+    for _ in range(9):
+        endpointer.push(SILENCE)
+
+    assert endpointer.finished() == Stopped(5 * FRAME_SAMPLES)
+    assert endpointer.phase is Phase.SILENT
+    assert endpointer.finished() is None
+
+
+def test_a_sentence_known_early_to_be_finished_waits_for_the_silence_that_ends_it() -> None:
+    endpointer = Endpointer(SETTINGS)
+    for probability in [SPEECH] * 5 + [SILENCE] * 4:
+        endpointer.push(probability)
+    endpointer.unfinished = True
+
+    assert endpointer.finished() is None
+    assert [endpointer.push(SILENCE) for _ in range(8)][-1] == Stopped(5 * FRAME_SAMPLES)
+
+
+def test_a_speaker_who_goes_on_is_judged_anew() -> None:
+    endpointer = Endpointer(SETTINGS)
+    for probability in [SPEECH] * 5 + [SILENCE] * 4:
+        endpointer.push(probability)
+    endpointer.unfinished = True
+    endpointer.push(SPEECH)
+
+    assert not endpointer.unfinished
 
 
 def test_how_sure_and_how_clear_a_voice_is_belongs_to_one_utterance() -> None:
