@@ -36,7 +36,7 @@ def helm() -> Path:
     """Return a Helm.
 
     Raises:
-        ToolMissing: If there is none, and building one was not asked for.
+        ToolMissing: If there is none, and building one was not asked for or failed.
     """
     found = shutil.which("helm")
     if found:
