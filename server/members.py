@@ -46,6 +46,7 @@ class Members:
         self._log = source
         self._metrics = metrics
         self._clock = clock
+        metrics.ready_shards.set_function(lambda: len(self._takers()))
 
     async def run(self) -> None:
         """Follow the shards until cancelled."""

@@ -93,6 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         ready = fenced.is_set() and pool.status().ready
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
+    metrics.ready_shards.set_function(lambda: readiness().ready)
     gateway = Gateway(settings, source, models=ladder.models, readiness=readiness, metrics=metrics)
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")

@@ -1,0 +1,33 @@
+"""Which shards take calls, as a gateway knows it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from server.members import Members
+from server.metrics import Metrics
+from streaming.control import HEARTBEAT_S, LEASE_S
+from streaming.log.memory import MemoryLog
+from streaming.records import Heartbeat
+
+
+def test_shards_that_take_calls_are_counted_for_whoever_watches() -> None:
+    """One that drains, serves nothing or has fallen silent is not there for new calls, and an alert must know."""
+    registry = CollectorRegistry()
+    now = 0.0
+    members = Members(MemoryLog(4), Metrics(registry), lambda: now)
+    for offset, beat in enumerate(
+        (
+            Heartbeat("a", (0, 1), 0.5, draining=False),
+            Heartbeat("b", (2,), 0.5, draining=True),
+            Heartbeat("c", (), 0.5, draining=False),
+            Heartbeat("d", (3,), 0.5, draining=False),
+        )
+    ):
+        members.view.read(offset, beat, now=now)
+    assert registry.get_sample_value("trunkline_ready_shards") == 2
+
+    while now <= LEASE_S:
+        now += HEARTBEAT_S
+        members.view.read(4, Heartbeat("a", (0, 1), 0.5, draining=False), now=now)
+    assert registry.get_sample_value("trunkline_ready_shards") == 1
