@@ -81,6 +81,10 @@ serve: setup ## Serve on this machine, everything in one process tree; PORT=N fo
 test-clients: setup ## Run the real clients of other systems (Deepgram, OpenAI, LiveKit and more) on the gateway
 	$(BIN)/python -m tests.clients.run
 
+.PHONY: test-page
+test-page: setup ## Run the live page's tests in Chromium; its pictures are in build/page
+	$(BIN)/pytest tests/page
+
 demo: setup ## Start a server, play a recorded call to it and show the words as they come
 	$(BIN)/python -m tests.demo
 

@@ -27,12 +27,15 @@ from server.delivery import Delivery
 from server.dialect import (
     Acked,
     Action,
+    Appeared,
     Audio,
     Close,
     Dialect,
     Dtmf,
     End,
     Finalize,
+    Follow,
+    Followed,
     GoAway,
     Ill,
     Open,
@@ -47,6 +50,7 @@ from server.dialect import (
 )
 from server.directory import Directory, Place
 from server.feed import CallFeed
+from server.following import Following
 from server.limits import TokenBucket
 from server.metrics import Metrics
 from server.outbox import Outbox
@@ -166,6 +170,7 @@ class Connection:
         self._released = asyncio.Event()
         self._leaving = False  # whether the peer was told to go to another gateway
         self._watched: str | None = None
+        self._following: Following | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._writer: asyncio.Task[None] | None = None
         self._overfull = False
@@ -191,8 +196,8 @@ class Connection:
         finally:
             self._leave()
 
-    def hear(self, event: OutRecord | Partial) -> None:
-        """Take what the log says about the call."""
+    def hear(self, event: OutRecord | Partial | Followed | Appeared) -> None:
+        """Take what the log says about the call, or about the calls that are followed."""
         now = self._services.clock()
         match event:
             case Final():
@@ -213,7 +218,7 @@ class Connection:
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
             self._fault(now)
 
-    def _pass_on(self, event: OutRecord | Partial, now: float) -> None:
+    def _pass_on(self, event: OutRecord | Partial | Followed | Appeared, now: float) -> None:
         if isinstance(event, CallClosed):
             self._ack(now)
             self._over(event)
@@ -337,8 +342,8 @@ class Connection:
                     self._open(action, now)
                 case Resume():
                     self._rejoin(action, now)
-                case Watch(call):
-                    self._watch(call, now)
+                case Watch() | Follow():
+                    self._look_on(action, now)
                 case _:  # what only a call in progress can take
                     pass
 
@@ -381,6 +386,17 @@ class Connection:
         self._apply(self._dialect.deliver(Watched(call, place.labels if place else ()), now), now)
         for record in so_far:
             self.hear(record)
+
+    def _look_on(self, wish: Watch | Follow, now: float) -> None:
+        if isinstance(wish, Watch):
+            self._watch(wish.call, now)
+        else:
+            self._follow()
+
+    def _follow(self) -> None:
+        self._move(Stage.WATCHING)
+        self._following = Following(self._services.directory, self._services.delivery, self._tenant, self.hear)
+        self._following.start()
 
     def _take_audio(self, audio: Audio, now: float) -> None:
         if self._call is None or self._stage is not Stage.LIVE or self._call.audio(audio, now):
@@ -536,6 +552,8 @@ class Connection:
         listened = self._watched if call is None else call.spec.call
         if listened is not None:
             self._services.delivery.ignore(listened, self.hear)
+        if self._following is not None:
+            self._following.stop()
         self._gauge().dec()
         metrics = self._services.metrics
         metrics.closes.labels(self._dialect.name, self._reason).inc()

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from server.directory import Directory
 from server.metrics import Metrics
+from server.page.recent import Recent
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Reader, Topic
 from streaming.log.following import asked, follow
@@ -118,6 +119,8 @@ class Delivery:
         self._behind: dict[int, int] = {}  # slots that are not caught up -> the offset that was their end
         self._reducers: defaultdict[int, Reducer] = defaultdict(Reducer)
         self._transcripts: defaultdict[str, _Transcript] = defaultdict(_Transcript)
+        self.late = Recent(clock)
+        """How long after the speech the finals of the last half minute came, in seconds."""
         self._ended: deque[tuple[float, str]] = deque()
         self._listeners: defaultdict[str, dict[Listener, None]] = defaultdict(dict)
 
@@ -139,12 +142,18 @@ class Delivery:
             if not listeners:
                 del self._listeners[call]
 
-    def so_far(self, call: str) -> list[Told]:
-        """Return the finals of a call, in the log's order, and its end if it ended."""
+    def so_far(self, call: str, last: int | None = None) -> list[Told]:
+        """Return the finals of a call, in the log's order, and its end if it ended.
+
+        Args:
+            call: Its id.
+            last: How many of the newest finals are wanted; None for all.
+        """
         transcript = self._transcripts.get(call)
         if transcript is None:
             return []
-        finals = [record for value in transcript.finals if isinstance(record := decode(value), Final)]
+        values = transcript.finals if last is None else transcript.finals[-last:]
+        finals = [record for value in values if isinstance(record := decode(value), Final)]
         return [*finals, *([transcript.closed] if transcript.closed else [])]
 
     def prune(self, now: float) -> None:
@@ -241,6 +250,8 @@ class Delivery:
         if isinstance(record, Final):
             self._transcripts[record.call].finals.append(value)
             self._metrics.finals.labels(record.model).inc()
+            if self._directory.is_live(record.call):  # not what is read again after a start
+                self.late.add(record.latency_s)
 
     def _end(self, reducer: Reducer, record: CallClosed) -> None:
         reducer.forget(record.call)

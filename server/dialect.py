@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from server.directory import Place
 from streaming.call import CallSpec
 from streaming.records import OutRecord, Partial
 
@@ -51,6 +52,20 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """The tenant's calls in progress; what they say follows."""
+
+    calls: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Appeared:
+    """A further call of the tenant began."""
+
+    call: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Acked:
     """Audio before this time is in the log."""
 
@@ -82,7 +97,7 @@ class Trouble:
     retry_after_s: float | None = None
 
 
-Event = OutRecord | Partial | Opened | Rejoined | GoAway | Watched | Acked | Trouble
+Event = OutRecord | Partial | Opened | Rejoined | GoAway | Watched | Followed | Appeared | Acked | Trouble
 
 # --- what a dialect wants done -------------------------------------------------------------------------------------
 
@@ -117,6 +132,11 @@ class Watch:
     """Ask for everything a call in progress, or ended lately, said and says."""
 
     call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Ask for all calls of the tenant: those in progress and those that begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +191,7 @@ class Close:
     reason: str = ""
 
 
-Action = Open | Resume | Pause | Watch | Audio | Finalize | Dtmf | End | Send | Close
+Action = Open | Resume | Pause | Watch | Follow | Audio | Finalize | Dtmf | End | Send | Close
 
 
 # --- the translator ------------------------------------------------------------------------------------------------

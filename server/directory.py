@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +54,11 @@ class Place:
         """Names of its sides."""
         return self.spec.labels
 
+    @property
+    def opened_at(self) -> float:
+        """When it began, in Unix seconds."""
+        return self.spec.opened_at
+
 
 class Directory:
     """The calls of all gateways that share a log.
@@ -71,6 +76,7 @@ class Directory:
         self._unremoved: dict[str, float | None] = {}  # since when, once ``tidy`` has seen it
         self._by_slot: Counter[int] = Counter()
         self._by_tenant: Counter[str] = Counter()
+        self._followers: defaultdict[str, dict[Callable[[Place], None], None]] = defaultdict(dict)
         self._unwritten: asyncio.Queue[CallRecord] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -91,6 +97,21 @@ class Directory:
     def calls_in(self, slot: int) -> int:
         """Return how many calls a slot has in progress."""
         return self._by_slot[slot]
+
+    def calls_of(self, tenant: str) -> list[Place]:
+        """Return a tenant's calls in progress, the oldest first."""
+        return [place for place in self._live.values() if place.tenant == tenant]
+
+    def follow(self, tenant: str, follower: Callable[[Place], None]) -> None:
+        """Hear of each call of a tenant that begins, until ``unfollow``."""
+        self._followers[tenant][follower] = None
+
+    def unfollow(self, tenant: str, follower: Callable[[Place], None]) -> None:
+        """Hear of no more calls; who heard of none is fine."""
+        followers = self._followers.get(tenant, {})
+        followers.pop(follower, None)
+        if not followers:
+            self._followers.pop(tenant, None)
 
     def find(self, call: str) -> Place | None:
         """Return where a call lives, or lived lately; None for one that is not known."""
@@ -178,9 +199,11 @@ class Directory:
     def _put(self, placed: CallPlaced) -> None:
         call = placed.spec.call
         self._take_out(call)
-        self._live[call] = Place(placed.spec, placed.slot, placed.resume_hash)
+        place = self._live[call] = Place(placed.spec, placed.slot, placed.resume_hash)
         self._by_slot[placed.slot] += 1
-        self._by_tenant[placed.spec.tenant] += 1
+        self._by_tenant[place.tenant] += 1
+        for follower in list(self._followers.get(place.tenant, ())):
+            follower(place)
 
     def _take_out(self, call: str) -> None:
         place = self._live.pop(call, None)

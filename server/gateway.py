@@ -38,6 +38,7 @@ from server.gate import Gate, read_caller
 from server.health import ReadinessProbe, always_ready
 from server.http_exchange import HttpExchange
 from server.metrics import Metrics
+from server.page import calls, files, load
 from server.posting import Posting
 from server.routes import Route
 from server.settings import Settings
@@ -93,8 +94,9 @@ class Gateway:
         starts: Tells where to begin with the output of slots.
         log_away: Tells whether the log has been away for so long that calls must be told.
         metrics: Where things are counted; None for metrics of its own.
-        pages: Path to what a plain GET gets there, besides /healthz, /readyz and /metrics.
+        pages: Path to what a plain GET gets there, besides /healthz, /readyz, /metrics and the live page.
         shared: Whether other gateways share the log, so that calls can go on there when this one stops.
+        sampler: Looks at the load, for the live page and who else follows /v1/load.
         clock: Monotonic seconds.
     """
 
@@ -112,6 +114,7 @@ class Gateway:
         metrics: Metrics | None = None,
         pages: Mapping[str, Page] | None = None,
         shared: bool = False,
+        sampler: load.Sampler = load.Sample,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = settings.limits
@@ -142,13 +145,20 @@ class Gateway:
         self._gate = Gate(settings.auth, self._admission, self._metrics, clock)
         posts = api_routes.posts(keyring, settings, transcriber, names)
         self._posting = Posting(posts, self._gate, self._metrics, settings.files.at_once)
-        self._resources = api_routes.resources(keyring, names)
+        self._resources = {
+            **api_routes.resources(keyring, names),
+            calls.PATH: calls.resource(keyring, self.directory),
+        }
+        self._load = load.LoadHistory(sampler, lambda: self.directory.live, self._late)
+        self._files = files.load(key_needed=bool(settings.auth.keys), models=names)
         self._routes = [
             *native.routes(keyring, limits, models),
             *api_routes.routes(keyring, settings, names),
             *twilio.routes(keyring, settings.twilio, limits.idle_s),
             *bridge_routes.routes(keyring, settings),
             events.route(keyring, self.directory),
+            calls.route(keyring),
+            load.route(keyring, self._load),
         ]
         self._pages: dict[str, Page] = {
             "/healthz": lambda: (200, JSON, b'{"alive":true}'),
@@ -220,6 +230,7 @@ class Gateway:
             tasks.create_task(self.directory.run(), name="directory")
             tasks.create_task(self.delivery.run(), name="delivery")
             tasks.create_task(self._pulse(), name="pulse")
+            tasks.create_task(self._load.run(), name="load-history")
 
     async def _listen(self) -> Server:
         listen, limits = self._settings.listen, self._settings.limits
@@ -304,17 +315,21 @@ class Gateway:
 
     def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
         address = urlsplit(request.path)
+        plain = request.headers.get("Upgrade", "").lower() != "websocket"
         page = self._pages.get(address.path)
-        if page is not None and request.headers.get("Upgrade", "").lower() != "websocket":
+        if page is not None and plain:
             status, content_type, body = page()
             return _response(status, body, {"Content-Type": content_type})
+        file = self._files.get(address.path)
+        if file is not None and plain:
+            answer = file.answer(request.headers.get("If-None-Match"))
+            return _response(answer.status, answer.body, answer.headers)
         request_id = str(uuid.uuid4())
         resource = self._resources.get(address.path)
-        if resource is not None:
+        if resource is not None and plain:
             try:
-                peer = str(socket.remote_address[0])
-                self._gate.admit(resource, read_caller(peer, request.headers, request.path, {}), opens_call=False)
-                status, content_type, body = resource.answer()
+                caller = read_caller(str(socket.remote_address[0]), request.headers, request.path, {})
+                status, content_type, body = resource.answer(self._gate.admit(resource, caller, opens_call=False))
             except Refusal as refusal:
                 status, content_type = refusal.status, JSON
                 body = json.dumps(resource.refusal(refusal, request_id)).encode()
@@ -371,6 +386,10 @@ class Gateway:
         return Socket
 
     # --- pages ---
+
+    def _late(self) -> load.Finals:
+        late = self.delivery.late
+        return load.Finals(late.percentile(0.5), late.percentile(0.95), len(late))
 
     def _ready_page(self) -> tuple[int, str, bytes]:
         readiness = self._readiness()

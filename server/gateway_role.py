@@ -14,6 +14,7 @@ from server.health import Readiness
 from server.members import Members
 from server.metrics import Metrics
 from server.outlets.running import outlets
+from server.page.cluster import ClusterSampler
 from server.quality import quality_ladder
 from server.settings import Settings
 
@@ -68,6 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             log_away=log_away,
             metrics=metrics,
             shared=True,
+            sampler=ClusterSampler(members.view, time.monotonic),
         )
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(members.run(), name="members")

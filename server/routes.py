@@ -114,6 +114,6 @@ class Resource:
     """One address that answers a plain GET to callers with a key."""
 
     identify: Callable[[Caller], str]
-    answer: Callable[[], tuple[int, str, bytes]]
-    """Status, content type, body."""
+    answer: Callable[[str], tuple[int, str, bytes]]
+    """Status, content type and body for a tenant."""
     refusal: Callable[[Refusal, str], dict[str, object]] = field(default=native_refusal)

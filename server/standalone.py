@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +17,7 @@ from gpu.models import ModelStore, mel_bands
 from gpu.pool import DevicePool
 from gpu.profile import read_profile
 from gpu.spec import DeviceSpec
+from gpu.status import DeviceStatus
 from gpu.vad import SileroVad
 from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
@@ -24,8 +27,9 @@ from server.errors import BadSetting
 from server.gateway import Gateway
 from server.health import Readiness
 from server.metrics import Metrics
-from server.observers import DeviceObserver, ShardObserver
 from server.outlets.running import outlets
+from server.page.load import DeviceLoad, Sample, ShardLoad
+from server.page.tally import Tally, TallyingDeviceObserver, TallyingShardObserver
 from server.quality import channel_settings, quality_ladder
 from server.settings import Devices, Settings
 from streaming.ladder import Ladder
@@ -42,6 +46,9 @@ SLOTS = 64
 
 SCRIPTED_MELS = 80
 """Mel bands of the scripted engine."""
+
+RATE_SAMPLES = 5
+"""Samples of the load that rates are taken over: a batch counts when it is done, so that one period alone jumps."""
 
 START_POLL_S = 0.05
 """Seconds between looks at whether devices have started."""
@@ -75,14 +82,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
     metrics = Metrics(CollectorRegistry())
     source = MemoryLog(SLOTS)
-    pool = DevicePool(device_specs(settings.devices, ladder), ladder[0], observer=DeviceObserver(metrics))
+    tally = Tally()
+    specs = device_specs(settings.devices, ladder)
+    pool = DevicePool(specs, ladder[0], observer=TallyingDeviceObserver(metrics, tally))
     shard = Shard(
         source,
         LoudnessVad() if scripted else find_detector(),
         pool,
         settings=channel_settings(settings.speech, settings.models.final_beam, mels),
         ladder=ladder,
-        observer=ShardObserver(metrics),
+        observer=TallyingShardObserver(metrics, tally),
         idle_s=settings.limits.call_idle_s,
     )
     metrics.expected_wait.set_function(pool.expected_wait_s)
@@ -94,7 +103,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
     metrics.ready_shards.set_function(lambda: readiness().ready)
-    gateway = Gateway(settings, source, models=ladder.models, readiness=readiness, metrics=metrics)
+    sampler = LoadSampler(shard, pool, specs, tally, ladder=ladder, slots=source.slots)
+    gateway = Gateway(settings, source, models=ladder.models, readiness=readiness, metrics=metrics, sampler=sampler)
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
@@ -103,6 +113,75 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await gateway.run(stop)
         starting.cancel()
         running.cancel()
+
+
+class LoadSampler:
+    """Looks at the shard and its devices, once per period of the load feed.
+
+    Args:
+        shard: The only one.
+        pool: Its devices.
+        specs: As they were described.
+        tally: What both did.
+        ladder: Of quality.
+        slots: Of the log.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        pool: DevicePool,
+        specs: Sequence[DeviceSpec],
+        tally: Tally,
+        *,
+        ladder: Ladder,
+        slots: int,
+    ) -> None:
+        self._shard = shard
+        self._pool = pool
+        self._streams = {spec.name: spec.streams for spec in specs}
+        self._tally = tally
+        self._ladder = ladder
+        self._slots = slots
+        self._before: dict[str, deque[tuple[float, float, int, int]]] = {}
+
+    def __call__(self) -> Sample:
+        """Look."""
+        status = self._pool.status()
+        rung = self._tally.rung or self._ladder[0]
+        shard = ShardLoad(
+            name="standalone",
+            calls=self._shard.calls,
+            slots=self._slots,
+            cadence_s=rung.cadence_s,
+            rung=self._ladder.rungs.index(rung),
+            rungs=len(self._ladder),
+            models=rung.models,
+            devices=tuple(self._device(device) for device in status.devices),
+        )
+        return Sample((shard,), self._tally.happenings())
+
+    def _device(self, status: DeviceStatus) -> DeviceLoad:
+        did, load, now = self._tally.device(status.name), status.load, self._tally.clock()
+        before = self._before.setdefault(status.name, deque([(now, 0.0, 0, 0)], maxlen=RATE_SAMPLES))
+        then, busy_s, batches, windows = before[0]
+        before.append((now, did.busy_s, did.batches, did.windows))
+        passed_s = max(now - then, 1e-3)
+        new_batches, new_windows = did.batches - batches, did.windows - windows
+        return DeviceLoad(
+            name=status.name,
+            state=status.state,
+            utilisation=min((did.busy_s - busy_s) / passed_s / self._streams[status.name], 1.0),
+            waiting=load.finals + load.partials if load else 0,
+            running=load.running if load else 0,
+            final_wait_s=load.final_wait_s if load else None,
+            backlog_s=load.wait_s if load else None,
+            queue_p95_s=did.queue.percentile(0.95),
+            batch=new_windows / new_batches if new_batches else None,
+            windows=new_windows / passed_s,
+            restarts=status.restarts,
+            problem=status.problem,
+        )
 
 
 async def check_start(pool: DevicePool) -> None:

@@ -156,6 +156,34 @@ class Watching:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSummary:
+    """One of several calls that are followed."""
+
+    call: str
+    labels: tuple[str, ...]
+    opened_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Answer to who follows all calls: those in progress."""
+
+    calls: tuple[CallSummary, ...]
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class CallOpened:
+    """A call that is followed began."""
+
+    call: str
+    labels: tuple[str, ...]
+    opened_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """Audio before this time is in the log."""
 
@@ -294,6 +322,9 @@ ServerMessage = (
     | Closed
 )
 
+FeedMessage = ServerMessage | Calls | CallOpened
+"""What who follows all calls is told; the messages of a call come with its id then."""
+
 _TYPES: Constant[dict[type[object], str]] = {
     Ready: "ready",
     Resumed: "resumed",
@@ -301,6 +332,8 @@ _TYPES: Constant[dict[type[object], str]] = {
     Paused: "paused",
     Unpaused: "unpaused",
     Watching: "watching",
+    Calls: "calls",
+    CallOpened: "opened",
     Ack: "ack",
     SpeechStarted: "speech_started",
     SpeechEnded: "speech_ended",
@@ -319,16 +352,34 @@ _DIGITS: Constant = {"confidence": 4}
 _DEFAULT_DIGITS: Constant = 3
 
 
-def dump(message: ServerMessage) -> str:
+def dump(message: FeedMessage) -> str:
     """Write a message as the text of one frame; times are rounded to milliseconds."""
+    return _frame(_fields(message))
+
+
+def dump_of(call: str, message: ServerMessage) -> str:
+    """Write a message for who follows several calls: with the call's id, without single words and counts."""
+    fields = _fields(message)
+    for name in ("words", "finals"):
+        fields.pop(name, None)
+    return _frame({"type": fields.pop("type"), "call": call, **fields})
+
+
+def _frame(fields: dict[str, object]) -> str:
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
+def _fields(message: FeedMessage) -> dict[str, object]:
     fields: dict[str, object] = {"type": _TYPES[type(message)]}
     for item in dataclasses.fields(message):
         value = getattr(message, item.name)
         if item.name == "words":
             fields["words"] = [_word(word) for word in value]
+        elif item.name == "calls":
+            fields["calls"] = [dataclasses.asdict(call) for call in value]
         elif value is not None or item.name not in _LEFT_OUT:
             fields[item.name] = _rounded(item.name, value)
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    return fields
 
 
 def _word(word: Word) -> dict[str, object]:

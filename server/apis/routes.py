@@ -48,6 +48,6 @@ def resources(keyring: Keyring, models: Sequence[str]) -> dict[str, Resource]:
     """Serve what clients of these APIs look up."""
     return {
         "/v1/models": Resource(
-            keyring.identify, lambda: openai_files.models_page(models or ("default",)), openai_realtime.refusal
+            keyring.identify, lambda _tenant: openai_files.models_page(models or ("default",)), openai_realtime.refusal
         )
     }

@@ -14,6 +14,7 @@ from rich.console import Console
 from trunkline.audio import UnusableAudio
 from trunkline.cli.demo import demo
 from trunkline.cli.load import load
+from trunkline.cli.top import top
 from trunkline.cli.transcribe import transcribe
 from trunkline.cli.watch import watch
 from trunkline.errors import Refused, TrunklineError, Unreachable
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (transcribe, watch, load, demo):
+for command in (transcribe, watch, top, load, demo):
     app.command()(command)
 
 
