@@ -8,6 +8,7 @@ The rules, in the order in which they decide:
    unless another stream is not free and one batch over several buckets costs less than two.
 3. While the leader can be in time, the batch is the largest that keeps it so, and no larger than pays; once it cannot,
    the device is behind and only throughput helps: full batches, and tenants take turns to lead.
+   Where batches take now this long and now that, so that nothing can be predicted, their size is felt for instead.
 4. A tenant gets no more than half of a batch while windows of the same kind and bucket wait for others.
 5. A stream is left idle for a few milliseconds only where another keeps the device busy and there is time to spare.
 """
@@ -22,7 +23,7 @@ from enum import StrEnum
 from heapq import merge
 from typing import Final
 
-from gpu.cost import CostModel, Lane
+from gpu.cost import CostModel, Feeler, Lane
 from streaming.decoding import DecodeJob, Kind
 
 __all__ = ["Batch", "Batcher", "Dropped", "Load", "Why"]
@@ -136,6 +137,7 @@ class Batcher:
         self._costs = costs
         self._streams = streams
         self._max_batch = max_batch
+        self._feeler = Feeler(max_batch)
         self._waiting: dict[int, _Waiting] = {}
         self._lines: dict[_Line, list[_Rank]] = {}
         self._partials: dict[Channel, int] = {}
@@ -249,6 +251,9 @@ class Batcher:
         """
         del self._running[batch.number]
         self._costs.observe(batch.bucket, len(batch.jobs), seconds, now)
+        # Jobs that were late when it began say nothing about its size: then only throughput counts.
+        deadlines = (job.deadline for job in batch.jobs if job.deadline > batch.started_at)
+        self._feeler.finished(len(batch.jobs), quick=now <= min(deadlines, default=now))
 
     def failed(self, batch: Batch, now: float, *, out_of_memory: bool) -> tuple[list[DecodeJob], list[Dropped]]:
         """A batch came to nothing: its jobs wait again.
@@ -302,12 +307,16 @@ class Batcher:
         return first
 
     def _is_late(self, entry: _Waiting, now: float) -> bool:
+        if not self._costs.trusted:
+            return entry.rank[1] <= now
         return self._costs.largest_within(entry.line[0], entry.rank[1] - now) == 0
 
     def _size(self, lead: _Waiting, now: float) -> tuple[bool, int]:
         """Whether the device is behind, and how many windows the batch may have."""
         bucket = lead.line[0]
         size = min(len(self._lines[lead.line]), self._limit(now))
+        if not self._costs.trusted:
+            return self._is_late(lead, now), min(size, self._feeler.size)
         fits = [self._costs.largest_within(bucket, entry.rank[1] - now) for entry in self._firsts(lead)]
         for fit in fits:
             if fit:
@@ -332,7 +341,8 @@ class Batcher:
         """
         (model, _), alone = lead.line
         lines, slowest = [lead.line], lead.line[0]
-        if alone is not None or size < len(self._lines[lead.line]) or len(self._running) + 1 < self._streams:
+        others_wait = size == len(self._lines[lead.line]) and len(self._running) + 1 >= self._streams
+        if alone is not None or not others_wait or not self._costs.trusted:
             return lines, size
         others = [line for line in self._lines if line != lead.line and line[0][0] == model and line[1] is None]
         for other in sorted(others, key=lambda line: self._lines[line][0]):
@@ -384,8 +394,8 @@ class Batcher:
         """Until when the leader may wait for company; in the past where it may not."""
         bucket, alone = lead.line
         size = len(self._lines[lead.line])
-        full = self._costs.full_enough(bucket)
-        if not self._running or alone is not None or size >= min(full or self._max_batch, self._max_batch):
+        enough = min(self._costs.full_enough(bucket) or self._max_batch, self._max_batch)
+        if not self._running or alone is not None or not self._costs.trusted or size >= enough:
             return float("-inf")
         spare_s = lead.rank[1] - lead.added_at - self._costs.predict(bucket, size + 1) - self._costs.margin(bucket)
         return lead.added_at + min(LINGER_S, LINGER_SLACK * spare_s)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Cost", "CostModel", "Lane", "Line"]
+__all__ = ["Cost", "CostModel", "Feeler", "Lane", "Line"]
 
 Lane = tuple[str, Hashable]
 """A model's name, and what that model's engine wants kept apart."""
@@ -25,6 +25,12 @@ DRIFT_SHARE: Final = 0.3
 
 DRIFT_S: Final = 30.0
 """Seconds that predictions must have been wrong before it is called drift."""
+
+RIGHT_AGAIN: Final = 10
+"""Predictions in a row that must be right before they are followed again."""
+
+SHRINK: Final = 0.7
+"""What is left of the size of batches after one that took longer than it could."""
 
 OVERHEAD_SHARE: Final = 0.25
 """A batch is full enough once its fixed part is no more than this share of it: growing it further only adds delay."""
@@ -114,6 +120,9 @@ class CostModel:
         self._profile = {(cost.model, cost.bucket): cost for cost in profile}
         self._fits: dict[Lane, _Fit] = {}
         self._off: tuple[float, float] | None = None  # when the predictions that are wrong began, and the last one
+        self._wrong_since: float | None = None
+        self._right = 0  # in a row
+        self._trusted = True
 
     def line(self, bucket: Lane) -> Line:
         """The line in force for a bucket."""
@@ -170,12 +179,33 @@ class CostModel:
             self._off = None
         else:
             self._off = (self._off[0] if self._off else now, now)
+        if known or bucket in self._fits:  # what was only guessed says nothing about the device
+            self._judge(abs(seconds - self.predict(bucket, size)) <= DRIFT_SHARE * seconds, now)
         self._fits.setdefault(bucket, _Fit(self._start(bucket))).observe(size, seconds)
 
     @property
+    def trusted(self) -> bool:
+        """Whether predictions are to be followed.
+
+        They are learned anew all the time, so a device that became slower is predicted well after a few batches; one
+        whose batches take now this long and now that, whatever is in them, is not.
+        """
+        return self._trusted
+
+    @property
     def drifting(self) -> bool:
-        """Whether no prediction has been right for ``DRIFT_S`` seconds: the device is not what it was."""
+        """Whether the device has been another than its profile says for ``DRIFT_S`` seconds."""
         return self._off is not None and self._off[1] - self._off[0] >= DRIFT_S
+
+    def _judge(self, right: bool, now: float) -> None:
+        if right:
+            self._right += 1
+            self._wrong_since = None
+            self._trusted = self._trusted or self._right >= RIGHT_AGAIN
+            return
+        self._right = 0
+        self._wrong_since = now if self._wrong_since is None else self._wrong_since
+        self._trusted = self._trusted and now - self._wrong_since < DRIFT_S
 
     def _known(self, bucket: Lane) -> Cost | None:
         return self._profile.get((bucket[0], str(bucket[1])))
@@ -186,3 +216,27 @@ class CostModel:
             return known.line
         same_model = [fit.line for (model, _), fit in self._fits.items() if model == bucket[0]]
         return max(same_model, key=lambda line: line.at(1), default=GUESS)
+
+
+class Feeler:
+    """The size of batches where costs cannot be predicted: one window more after each that was quick enough.
+
+    Args:
+        most: Windows of the largest batch; at least 1.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = float(most)
+
+    @property
+    def size(self) -> int:
+        """Windows the next batch may have."""
+        return int(self._size)
+
+    def finished(self, size: int, *, quick: bool) -> None:
+        """Learn from a batch of that size: whether it was done while its windows were still worth it."""
+        if quick:
+            self._size = min(max(self._size, size + 1.0), self._most)
+        else:
+            self._size = max(1.0, SHRINK * min(self._size, size))

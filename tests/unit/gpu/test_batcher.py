@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gpu.batcher import LINGER_S, SHRUNK_S, STALE_S, Batch, Batcher, Dropped, Why
-from gpu.cost import Cost, CostModel, Lane
+from gpu.cost import DRIFT_S, Cost, CostModel, Lane
 from streaming.decoding import DecodeJob, Kind
 from tests.support.jobs import job
 
@@ -33,6 +33,12 @@ def batcher(
 def take(batches: Batcher, now: float = 0.0) -> Batch:
     batch = batches.take(now)
     assert batch is not None
+    return batch
+
+
+def take_and_finish(batches: Batcher, now: float) -> Batch:
+    batch = take(batches, now)
+    batches.finished(batch, 0.05, now)
     return batch
 
 
@@ -540,6 +546,52 @@ def test_a_final_does_not_wait_where_a_stream_is_free() -> None:
 
 
 # --- whatever happens -------------------------------------------------------------------------------------------------
+
+
+def erratic(max_batch: int = 8) -> Batcher:
+    """A batcher of a device whose batches take now 50 ms and now a second, whatever is in them, for half a minute."""
+    batches = batcher(max_batch=max_batch)
+    for second in range(int(DRIFT_S) + 2):
+        batches.add(job(FINAL, deadline=second + 0.9), float(second))
+        took_s = 0.05 if second % 2 else 1.0
+        batches.finished(take(batches, float(second)), took_s, second + took_s)
+    return batches
+
+
+def test_where_nothing_can_be_predicted_the_size_of_batches_is_felt_for() -> None:
+    """Batches that took too long for what waited in them made the next ones smaller; what was late anyway did not."""
+    batches = erratic()
+    for number in range(12):
+        batches.add(job(FINAL, f"{number}", deadline=150.0), 100.0)
+    first = take(batches, 100.0)
+    batches.finished(first, 60.0, 160.0)
+    second = take(batches, 160.0)
+    batches.finished(second, 60.0, 220.0)
+
+    assert 1 <= len(first.jobs) < 8
+    assert len(second.jobs) < len(first.jobs)
+    assert len(take(batches, 220.0).jobs) == len(second.jobs) + 1, "all were late when the second began"
+
+
+def test_where_nothing_can_be_predicted_tenants_still_take_turns_once_late() -> None:
+    """Late is then what has passed its deadline."""
+    batches = erratic(max_batch=1)
+    for number in range(6):
+        batches.add(job(FINAL, f"{number}", tenant="many", deadline=90.0), 100.0)
+    batches.add(job(FINAL, "other", tenant="few", deadline=95.0), 100.0)
+    led = [take_and_finish(batches, 100.0 + number).jobs[0].tenant for number in range(2)]
+
+    assert led == ["many", "few"]
+
+
+def test_where_nothing_can_be_predicted_nobody_waits_for_company_or_joins_other_lengths() -> None:
+    """Both rest on predictions."""
+    batches = erratic()
+    batches.add(job(FINAL, "a", deadline=200.0), 100.0)
+    batches.add(job(FINAL, "b", frames=600, deadline=201.0), 100.0)
+
+    assert batches.wake_at(100.0) == 100.0
+    assert len(take(batches, 100.0).jobs) == 1
 
 
 class AnyHistory(RuleBasedStateMachine):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu.cost import DRIFT_S, Cost, CostModel, Line
+from gpu.cost import DRIFT_S, RIGHT_AGAIN, Cost, CostModel, Feeler, Line
 
 SMALL = ("tiny", 300)
 LARGE = ("tiny", 600)
@@ -137,3 +137,70 @@ def test_one_right_prediction_ends_the_drift() -> None:
     costs.observe(SMALL, 1, 0.2, now=DRIFT_S + 1)
 
     assert not costs.drifting
+
+
+def test_a_device_that_became_slower_is_predicted_well_again_at_once() -> None:
+    """It drifts from its profile, but what it costs now is known."""
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.1)])
+    for second in range(60):
+        costs.observe(SMALL, 1 + second % 4, 3 * (0.1 + 0.1 * (1 + second % 4)), now=float(second))
+
+    assert costs.drifting
+    assert costs.trusted
+
+
+def erratic(costs: CostModel, seconds: int, start: int = 0) -> None:
+    for second in range(start, start + seconds):
+        costs.observe(SMALL, 2, 0.05 if second % 2 else 1.0, now=float(second))
+
+
+def test_half_a_minute_of_wrong_predictions_means_that_they_are_not_followed() -> None:
+    """Batches take now this long and now that: somebody else uses the device, and the line through them is no help."""
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.1)])
+    erratic(costs, int(DRIFT_S))
+    assert costs.trusted
+    erratic(costs, 2, start=int(DRIFT_S))
+
+    assert not costs.trusted
+
+
+def test_predictions_are_followed_again_after_many_that_were_right() -> None:
+    """One may be right by chance."""
+    costs = CostModel([Cost("tiny", "300", 0.1, 0.1)])
+    erratic(costs, int(DRIFT_S) + 2)
+    for number in range(RIGHT_AGAIN):
+        assert not costs.trusted
+        costs.observe(SMALL, 2, costs.predict(SMALL, 2), now=60.0 + number)
+
+    assert costs.trusted
+
+
+def test_a_guess_that_was_wrong_is_not_the_devices_fault() -> None:
+    """Nothing was known about that model."""
+    costs = CostModel()
+    for number in range(100):
+        costs.observe(("tiny", number), 2, 5.0, now=float(number))
+
+    assert costs.trusted
+
+
+def test_the_size_of_batches_is_felt_for() -> None:
+    """One more window after each quick batch, clearly less after one that was too slow; never none, never too many."""
+    feeler = Feeler(8)
+    assert feeler.size == 8
+    sizes = [feeler.size]
+    for quick in (False, False, True, True, False, *([True] * 9)):
+        feeler.finished(feeler.size, quick=quick)
+        sizes.append(feeler.size)
+    assert sizes == [8, 5, 3, 4, 5, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8]
+    for _ in range(20):
+        feeler.finished(feeler.size, quick=False)
+    assert feeler.size == 1
+
+
+def test_a_small_batch_that_was_quick_says_nothing_of_larger_ones() -> None:
+    """There was nothing more to take; the size that is known to work stays."""
+    feeler = Feeler(8)
+    feeler.finished(1, quick=True)
+
+    assert feeler.size == 8
