@@ -156,6 +156,12 @@ class Child:
         """Send a message; to a child that is gone it goes nowhere, and ``gone`` tells."""
         self._jobs.send(message)
 
+    def leave(self) -> None:
+        """Ask the process to finish what it has and end; it says that it does."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
     async def gone(self) -> None:
         """Wait until nothing will be heard of it any more: its socket is closed, or it was silent for long."""
         await self._cut.wait()

@@ -31,6 +31,7 @@ from gpu.cost import CostModel, Lane
 from gpu.engine import Engine
 from gpu.engines import build
 from gpu.errors import EngineError, OutOfMemory
+from gpu.memory import CardLost, Meter, meter_of
 from gpu.spec import DeviceSpec
 from gpu.wire import (
     Answered,
@@ -76,6 +77,7 @@ class Dispatcher:
         spec: What this device is.
         rung: Models in force.
         engines: By model; all warm.
+        meter: Reads the device's memory, if anything does.
         send: Takes messages for the shard.
         die: Ends the process over a fault.
         clock: Monotonic seconds.
@@ -87,6 +89,7 @@ class Dispatcher:
         rung: Rung,
         engines: Mapping[str, Engine],
         *,
+        meter: Meter | None = None,
         send: Callable[[Message], None],
         die: Callable[[Fault], None],
         clock: Callable[[], float] = time.monotonic,
@@ -95,6 +98,7 @@ class Dispatcher:
         self._spec = spec
         self._rung = rung
         self._engines = engines
+        self._meter = meter
         self._send = send
         self._die = die
         self._clock = clock
@@ -123,7 +127,12 @@ class Dispatcher:
 
     def report(self) -> None:
         """Tell how busy the device is, and drop what went stale."""
-        self._send(LoadReport(self._batcher.load(self._clock()), self._costs.drifting))
+        try:
+            memory = self._meter.read() if self._meter else None
+        except CardLost as problem:
+            self._die(Fault(FaultKind.CARD, str(problem), fatal=True))
+            return
+        self._send(LoadReport(self._batcher.load(self._clock()), self._costs.drifting, memory))
         self._soon()
 
     def stop(self) -> None:
@@ -282,11 +291,14 @@ class _Process:
         began = time.monotonic()
         try:
             engines = await asyncio.to_thread(_load, start.spec)
+            meter = meter_of(start.spec.device)
         except Exception as problem:  # noqa: BLE001  a folder, a library, a driver: whatever it is, the shard is told
             self._die(Fault(FaultKind.START, f"{type(problem).__name__}: {problem}", fatal=True))
             await asyncio.Event().wait()
             return
-        self._dispatcher = Dispatcher(start.spec, start.rung, engines, send=self._answers.send, die=self._die)
+        self._dispatcher = Dispatcher(
+            start.spec, start.rung, engines, meter=meter, send=self._answers.send, die=self._die
+        )
         self._answers.send(Ready(time.monotonic() - began))
         async with asyncio.TaskGroup() as tasks:
             reports = tasks.create_task(self._report(self._dispatcher), name="device-load-reports")

@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
 
-from gpu.batcher import Load, Why
+from gpu.batcher import Why
 from gpu.child import Child
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
+from gpu.member import Member, Pending
 from gpu.spec import DeviceSpec
-from gpu.status import DeviceState, DeviceStatus, PoolObserver, PoolStatus, Unobserved
+from gpu.status import DeviceState, PoolObserver, PoolStatus, Unobserved
 from gpu.wire import (
     Answered,
     Began,
@@ -54,47 +53,6 @@ STEADY_S: Final = 60.0
 DEATHS: Final = 2
 """Devices a job may take with it before it is failed."""
 
-FIRST_PER_JOB_S: Final = 0.05
-"""Seconds of a device per job, until its first batch says better."""
-
-SMOOTHING: Final = 0.1
-"""Share of the newest batch in the seconds per job."""
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    job: DecodeJob
-    answer: asyncio.Future[Hypothesis]
-    device: _Device | None = None
-    deaths: int = 0
-    spared: bool = False
-    """Whether it was inside a device that fell silent, which is no window's fault the first time."""
-
-
-@dataclass(slots=True, eq=False)
-class _Device:
-    spec: DeviceSpec
-    state: DeviceState = DeviceState.DOWN
-    child: Child | None = None
-    jobs: set[int] = field(default_factory=set[int])
-    running: set[int] = field(default_factory=set[int])
-    suspect: int | None = None
-    accused: tuple[int, ...] | None = None
-    """Jobs that a fault named as its reason; None where it named none."""
-    confessed: bool = False
-    """Whether it said itself why it ends."""
-    per_job_s: float = FIRST_PER_JOB_S
-    load: Load | None = None
-    drifting: bool = False
-    restarts: int = 0
-    ready_at: float | None = None
-    faults: Counter[FaultKind] = field(default_factory=Counter[FaultKind])
-    problem: str = ""
-
-    def send(self, message: Message) -> None:
-        if self.child is not None:
-            self.child.send(message)
-
 
 class DevicePool:
     """All devices of a shard. Use as an async context manager, or ``start`` and ``close``.
@@ -119,12 +77,14 @@ class DevicePool:
     ) -> None:
         if not specs or len({spec.name for spec in specs}) < len(specs):
             raise ValueError(f"a pool needs devices with a name each, got {[spec.name for spec in specs]}")
-        self._devices = [_Device(spec) for spec in specs]
+        self._devices = [Member(spec) for spec in specs]
+        for device in self._devices:
+            device.wanted.set()
         self._observer = observer or Unobserved()
         self._clock = clock
-        self._pending: dict[int, _Pending] = {}
-        self._stranded: dict[int, _Pending] = {}  # without a device, in the order of coming
-        self._partials: dict[tuple[str, int], _Pending] = {}
+        self._pending: dict[int, Pending] = {}
+        self._stranded: dict[int, Pending] = {}  # without a device, in the order of coming
+        self._partials: dict[tuple[str, int], Pending] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._some_ready = asyncio.Event()
         self._closed = False
@@ -168,33 +128,73 @@ class DevicePool:
         for device in self._devices:
             device.send(SetRung(rung))
 
+    # --- devices that are to rest ------------------------------------------------------------------------------------
+
+    def hold(self, name: str) -> None:
+        """Give a device no more jobs, and what it has to others, as far as others can take it.
+
+        Raises:
+            KeyError: If there is no such device.
+        """
+        device = self._named(name)
+        device.held = True
+        for number in sorted(device.jobs):
+            pending = self._pending[number]
+            if pending.answer.done() or not any(self._may_take(other, pending) for other in self._devices):
+                continue
+            device.send(Cancel(number))
+            device.let_go(number)
+            self._place(pending)
+
+    def resume(self, name: str) -> None:
+        """Give a device jobs again, and start its process if it is down.
+
+        Raises:
+            KeyError: If there is no such device.
+        """
+        device = self._named(name)
+        device.held = False
+        device.wanted.set()
+        self._resettle()
+
+    def restart(self, name: str) -> None:
+        """Let a device finish what it has and start its process again.
+
+        Raises:
+            KeyError: If there is no such device.
+        """
+        child = self._named(name).child
+        if child is not None:
+            child.leave()
+
+    def rest(self, name: str) -> None:
+        """Let a device finish what it has, and leave its process down until it is resumed.
+
+        Raises:
+            KeyError: If there is no such device.
+        """
+        self._named(name).wanted.clear()
+        self.restart(name)
+
+    def _named(self, name: str) -> Member:
+        for device in self._devices:
+            if device.spec.name == name:
+                return device
+        raise KeyError(f"there is no device {name}")
+
     def expected_wait_s(self) -> float:
         """Seconds a final handed over now would wait; infinite while no device is ready."""
-        loads = [device.load for device in self._devices if device.state is DeviceState.READY]
+        loads = [device.load for device in self._devices if device.takes_jobs]
         return min((load.final_wait_s if load else 0.0 for load in loads), default=math.inf)
 
     def backlog_s(self) -> float:
         """Seconds until the least busy device has done all it was given, partials too; infinite while none is ready."""
-        loads = [device.load for device in self._devices if device.state is DeviceState.READY]
+        loads = [device.load for device in self._devices if device.takes_jobs]
         return min((load.wait_s if load else 0.0 for load in loads), default=math.inf)
 
     def status(self) -> PoolStatus:
         """What is known now; cheap."""
-        devices = tuple(
-            DeviceStatus(
-                name=device.spec.name,
-                state=device.state,
-                models=device.spec.models,
-                pid=device.child.pid if device.child else None,
-                restarts=device.restarts,
-                jobs=len(device.jobs),
-                load=device.load,
-                drifting=device.drifting,
-                faults=dict(device.faults),
-                problem=device.problem,
-            )
-            for device in self._devices
-        )
+        devices = tuple(device.status(self._clock()) for device in self._devices)
         return PoolStatus(devices, len(self._stranded), self._rung)
 
     # --- jobs ------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class DevicePool:
             raise DeviceLost("the devices are shut down")
         if job.job in self._pending:
             raise ValueError(f"job {job.job} is being decoded already")
-        pending = _Pending(job, asyncio.get_running_loop().create_future())
+        pending = Pending(job, asyncio.get_running_loop().create_future())
         self._pending[job.job] = pending
         try:
             self._take_in(pending)
@@ -228,7 +228,7 @@ class DevicePool:
         if number in self._pending:
             _fail(self._pending[number], JobCancelled("cancelled by whoever asked"))
 
-    def _take_in(self, pending: _Pending) -> None:
+    def _take_in(self, pending: Pending) -> None:
         job = pending.job
         model = job.window.model
         if model is not None and not any(model in device.spec.models for device in self._devices):
@@ -244,7 +244,7 @@ class DevicePool:
             self._partials[channel] = pending
         self._place(pending, preferred)
 
-    def _let_go(self, pending: _Pending) -> None:
+    def _let_go(self, pending: Pending) -> None:
         """Forget a job that is answered, or whose caller is gone."""
         job = pending.job
         if pending.answer.done() and not pending.answer.cancelled():
@@ -263,14 +263,14 @@ class DevicePool:
             device.suspect = None
             self._resettle()
 
-    def _place(self, pending: _Pending, preferred: _Device | None = None) -> None:
+    def _place(self, pending: Pending, preferred: Member | None = None) -> None:
         """Hand a job to a device, or keep it until one can take it."""
         candidates = [device for device in self._devices if self._may_take(device, pending)]
         if not candidates:
             pending.device = None
             self._stranded[pending.job.job] = pending
             return
-        device = preferred if preferred in candidates and preferred else min(candidates, key=_expected_s)
+        device = preferred if preferred in candidates and preferred else min(candidates, key=Member.expected_s)
         pending.device = device
         self._stranded.pop(pending.job.job, None)
         device.jobs.add(pending.job.job)
@@ -278,11 +278,11 @@ class DevicePool:
             device.suspect = pending.job.job
         device.send(Submit(pending.job, alone=pending.deaths > 0))
 
-    def _may_take(self, device: _Device, pending: _Pending) -> bool:
+    def _may_take(self, device: Member, pending: Pending) -> bool:
         model = pending.job.window.model
         holds = model is None or model in device.spec.models
         # One suspect at a time: should the device die again, it is clear over which job.
-        return device.state is DeviceState.READY and holds and (not pending.deaths or device.suspect is None)
+        return device.takes_jobs and holds and (not pending.deaths or device.suspect is None)
 
     def _resettle(self) -> None:
         for pending in list(self._stranded.values()):
@@ -291,7 +291,7 @@ class DevicePool:
 
     # --- messages of a device --------------------------------------------------------------------------------------
 
-    def _hear(self, device: _Device, message: Message) -> None:
+    def _hear(self, device: Member, message: Message) -> None:
         match message:
             case Answered():
                 self._answered(device, message)
@@ -302,11 +302,12 @@ class DevicePool:
                 self._settle(device, number, Superseded(why.value))
             case Failed(number, problem):
                 self._settle(device, number, JobFailed(problem))
-            case LoadReport(load, drifting):
-                device.load, device.drifting = load, drifting
+            case LoadReport(load, drifting, memory):
+                device.load, device.drifting, device.memory = load, drifting, memory
+                device.reported_at = self._clock()
             case Ready(load_s):
                 log.info("device.ready", device=device.spec.name, load_s=round(load_s, 3))
-                device.ready_at = self._clock()
+                device.ready_at, device.load_s = self._clock(), load_s
                 self._change(device, DeviceState.READY)
                 device.send(SetRung(self._rung))
                 self._resettle()
@@ -321,18 +322,16 @@ class DevicePool:
             case _:
                 raise ValueError(f"a shard takes no {type(message).__name__}")
 
-    def _answered(self, device: _Device, message: Answered) -> None:
-        streams = device.spec.streams
-        newest_s = message.seconds / len(message.jobs) / streams
-        device.per_job_s += SMOOTHING * (newest_s - device.per_job_s)
+    def _answered(self, device: Member, message: Answered) -> None:
+        device.took(message.seconds, len(message.jobs))
         for number, hypothesis in zip(message.jobs, message.hypotheses, strict=True):
             self._settle(device, number, hypothesis)
         self._observer.batch_done(device.spec.name, message.model, message.hypotheses, message.predicted_s)
 
-    def _settle(self, device: _Device, number: int, outcome: Hypothesis | Exception) -> None:
+    def _settle(self, device: Member, number: int, outcome: Hypothesis | Exception) -> None:
         device.running.discard(number)
         if number not in device.jobs:
-            return  # cancelled meanwhile
+            return  # cancelled meanwhile, or given to another device
         device.jobs.discard(number)
         answer = self._pending[number].answer
         if answer.done():
@@ -342,7 +341,7 @@ class DevicePool:
         else:
             answer.set_exception(outcome)
 
-    def _fault(self, device: _Device, kind: FaultKind, problem: str) -> None:
+    def _fault(self, device: Member, kind: FaultKind, problem: str) -> None:
         log.warning("device.fault", device=device.spec.name, kind=kind.value, problem=problem)
         device.faults[kind] += 1
         device.problem = problem
@@ -350,17 +349,18 @@ class DevicePool:
 
     # --- the life of a device --------------------------------------------------------------------------------------
 
-    async def _keep(self, device: _Device) -> None:
+    async def _keep(self, device: Member) -> None:
         """Start the device's process again whenever it is gone."""
         in_a_row = 0
         while True:
+            await device.wanted.wait()
             await self._live(device)
             lived_s = self._clock() - device.ready_at if device.ready_at is not None else 0.0
             in_a_row = 0 if lived_s > STEADY_S else min(in_a_row + 1, len(BACK_OFF_S) - 1)
             await asyncio.sleep(BACK_OFF_S[max(0, in_a_row - 1)])
             device.restarts += 1
 
-    async def _live(self, device: _Device) -> None:
+    async def _live(self, device: Member) -> None:
         """One life of a device's process, from its start to the last of its jobs taken elsewhere."""
         device.ready_at = None
         device.accused = None
@@ -383,7 +383,7 @@ class DevicePool:
             device.child = None
             self._bereave(device)
 
-    def _bereave(self, device: _Device, *, silent: bool = False) -> None:
+    def _bereave(self, device: Member, *, silent: bool = False) -> None:
         """Find other devices for the jobs of a dead one.
 
         Args:
@@ -391,7 +391,7 @@ class DevicePool:
             silent: Whether it just fell silent. Machines do that to processes, so nothing that was inside is tried
                 alone for it, which would take a batch's time for every window of a batch, unless it happens again.
         """
-        device.load = None
+        device.load = device.reported_at = device.memory = None
         self._change(device, DeviceState.DOWN)
         guilty = device.running if device.accused is None else set(device.accused)
         held = [self._pending[number] for number in sorted(device.jobs)]
@@ -416,7 +416,7 @@ class DevicePool:
         newest = self._partials.get((job.call, job.channel))
         return job.window.kind is Kind.PARTIAL and newest is not None and newest.job.job > job.job
 
-    def _change(self, device: _Device, state: DeviceState) -> None:
+    def _change(self, device: Member, state: DeviceState) -> None:
         if device.state is state:
             return
         device.state = state
@@ -434,11 +434,6 @@ class DevicePool:
                     raise ValueError(f"device {device.spec.name} does not hold the model {model}; it holds {held}")
 
 
-def _expected_s(device: _Device) -> float:
-    """Seconds until a job handed to the device now would be done, by what it has and how fast it was lately."""
-    return (len(device.jobs) + 1) * device.per_job_s
-
-
-def _fail(pending: _Pending, problem: Exception) -> None:
+def _fail(pending: Pending, problem: Exception) -> None:
     if not pending.answer.done():
         pending.answer.set_exception(problem)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gpu.batcher import Load, Why
+from gpu.memory import Memory
 from gpu.wire import FaultKind
 from streaming.decoding import Hypothesis
 from streaming.ladder import Rung
@@ -23,7 +24,7 @@ class DeviceState(StrEnum):
     LEAVING = "leaving"
     """It takes no more jobs and finishes those it has."""
     DOWN = "down"
-    """Dead; the next one starts after a pause."""
+    """Dead; the next one starts after a pause, or when it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,14 @@ class DeviceStatus:
     """Handed to it and not answered yet."""
     load: Load | None
     """Its last report; None before the first."""
+    silent_s: float
+    """Seconds since that report; 0 before the first."""
+    held: bool
+    """Whether it gets no jobs because somebody said so."""
+    memory: Memory | None
+    """As it last said; None where nothing reads it."""
+    load_s: float | None
+    """Seconds its models took to load and warm up; None before they were."""
     drifting: bool
     """Whether it is no longer as fast as its profile."""
     faults: Mapping[FaultKind, int]

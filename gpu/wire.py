@@ -22,6 +22,7 @@ import numpy as np
 
 from gpu.batcher import Load, Why
 from gpu.cost import Cost
+from gpu.memory import Memory
 from gpu.spec import DeviceSpec
 from streaming.decoding import DecodeJob, Hypothesis, Kind, Window, Word
 from streaming.ladder import Rung
@@ -69,6 +70,8 @@ class FaultKind(StrEnum):
     """The process went without a word; noticed by the pool."""
     SILENT = "silent"
     """The process lives and says nothing; noticed by the pool."""
+    CARD = "card"
+    """The driver does not answer for the GPU any more."""
 
 
 # --- to the device ----------------------------------------------------------------------------------------------------
@@ -158,6 +161,8 @@ class LoadReport:
     load: Load
     drifting: bool
     """Whether the device is no longer as fast as its profile."""
+    memory: Memory | None = None
+    """Of the device; None where nothing reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +296,9 @@ _READERS: Final[Mapping[str, Callable[[dict[str, Any], bytes], Message]]] = {
     "Answered": lambda head, _: _answered(head),
     "Undone": lambda head, _: Undone(head["job"], Why(head["why"])),
     "Failed": lambda head, _: Failed(**head),
-    "LoadReport": lambda head, _: LoadReport(Load(**head["load"]), head["drifting"]),
+    "LoadReport": lambda head, _: LoadReport(
+        Load(**head["load"]), head["drifting"], Memory(**head["memory"]) if head["memory"] else None
+    ),
     "Fault": lambda head, _: Fault(FaultKind(head["kind"]), head["problem"], tuple(head["suspects"]), head["fatal"]),
     "Leaving": lambda _head, _body: Leaving(),
 }

@@ -77,6 +77,9 @@ class Recorder:
         async with asyncio.timeout(LONG_S), self._news:
             await self._news.wait_for(condition)
 
+    async def until_batches(self, count: int) -> None:
+        await self.until(lambda: len(self.batches) >= count)
+
     def _tell(self) -> None:
         task = asyncio.create_task(self._notify())
         self._tellers.add(task)
@@ -316,6 +319,102 @@ async def test_the_rung_decides_the_model_of_each_tier() -> None:
 
     assert [hypothesis.model for hypothesis in (*before, after)] == ["small", "large", "small", "small"]
     assert status.rung == Rung("small", "small")
+
+
+async def test_a_device_killed_under_load_on_changing_rungs_loses_no_job_and_answers_none_twice() -> None:
+    """Two tiers, three rungs, two devices: every job is answered once, by a model that was in force while it waited."""
+    ladder = [Rung("small", "large"), Rung("small", "small"), Rung("large", "large")]
+    observer = Recorder()
+    specs = [device(name, fixed_s=0.05, max_batch=4) for name in ("one", "two")]
+    async with pool_of(*specs, observer=observer) as pool:
+        await observer.until(lambda: Counter(state for _, state in observer.states)[DeviceState.READY] == 2)
+        jobs = [ask(number, kind=PARTIAL if number % 3 else FINAL) for number in range(150)]
+        asked = asyncio.create_task(all_of(pool, jobs))
+        for step in range(8):
+            await observer.until_batches(2 + step)
+            pool.set_rung(ladder[step % 3])
+            if step == 3:
+                os.kill(pid_of(pool), signal.SIGKILL)
+        outcomes = await asked
+        last = await pool.decode(ask(999))
+
+    assert [heard(outcome) for outcome in outcomes] == list(range(150))
+    models = [outcome.model for outcome in outcomes if isinstance(outcome, Hypothesis)]
+    assert set(models) == {"small", "large"}
+    assert sum(size for _, _, size in observer.batches) <= 150 + 1
+    assert observer.faults == [FaultKind.CRASH]
+    assert last.model == ladder[7 % 3].final_model
+
+
+async def test_a_held_device_gets_no_jobs_and_gives_those_it_has_to_others() -> None:
+    """Whoever watches devices takes one out before it does harm, and puts it back."""
+    observer = Recorder()
+    specs = [device(name, fixed_s=0.3, max_batch=2) for name in ("one", "two")]
+    async with pool_of(*specs, observer=observer) as pool:
+        await observer.until(lambda: Counter(state for _, state in observer.states)[DeviceState.READY] == 2)
+        asked = asyncio.create_task(all_of(pool, [ask(number) for number in range(12)]))
+        await observer.until(lambda: len(observer.batches) >= 1)
+        pool.hold("one")
+        held = pool.status().devices[0]
+        outcomes = await asked
+        pool.hold("two")
+        waiting = asyncio.create_task(pool.decode(ask(77)))
+        await asyncio.sleep(0.1)
+        assert pool.status().stranded == 1
+        assert pool.expected_wait_s() == float("inf")
+        pool.resume("one")
+
+        assert heard(await waiting) == 77
+    assert (held.held, held.jobs, held.state) == (True, 0, DeviceState.READY)
+    assert [heard(outcome) for outcome in outcomes] == list(range(12))
+    with pytest.raises(KeyError, match="no device three"):
+        pool.hold("three")
+
+
+async def test_a_held_device_keeps_jobs_that_nobody_else_can_take() -> None:
+    """Late words are better than none."""
+    async with pool_of(device(fixed_s=0.2, max_batch=1)) as pool:
+        asked = asyncio.create_task(all_of(pool, [ask(number) for number in range(4)]))
+        await asyncio.sleep(0.1)
+        pool.hold("one")
+
+        assert [heard(outcome) for outcome in await asked] == [0, 1, 2, 3]
+
+
+async def test_a_device_that_rests_stays_down_until_it_is_resumed() -> None:
+    """It finishes what it has; one that is only restarted comes back by itself."""
+    observer = Recorder()
+    async with pool_of(device(fixed_s=0.1), observer=observer) as pool:
+        first = pid_of(pool)
+        asked = asyncio.create_task(all_of(pool, [ask(number) for number in range(20)]))
+        await observer.until(lambda: len(observer.batches) >= 1)
+        pool.rest("one")
+        outcomes = await asked
+        await observer.until(lambda: observer.states[-1][1] is DeviceState.DOWN)
+        await asyncio.sleep(0.3)
+        assert pool.status().devices[0].pid is None
+        pool.resume("one")
+        assert heard(await pool.decode(ask(1))) == 1
+        second = pid_of(pool)
+        pool.restart("one")
+        await observer.until(lambda: observer.states[-1][1] is DeviceState.READY and len(observer.states) > 6)
+
+        assert len({first, second, pid_of(pool)}) == 3
+    assert [heard(outcome) for outcome in outcomes] == list(range(20))
+    assert observer.faults == []
+
+
+async def test_a_device_says_how_much_memory_it_has_and_how_long_it_took_to_be_ready() -> None:
+    """For whoever decides which models fit where, and how long a restart will take."""
+    async with pool_of(device()) as pool:
+        await asyncio.sleep(0.6)  # it reports four times a second
+        status = pool.status().devices[0]
+
+    assert status.memory is not None
+    assert 5 < status.memory.used_mib < status.memory.total_mib
+    assert status.load_s is not None
+    assert status.load_s >= 0
+    assert status.silent_s < 5
 
 
 async def test_jobs_that_no_device_can_take_fail_with_the_reason() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpu.batcher import Load, Why
 from gpu.cost import Cost
+from gpu.memory import Memory
 from gpu.spec import DeviceSpec
 from gpu.wire import (
     BUFFER_BYTES,
@@ -61,6 +62,7 @@ PLAIN: tuple[Message, ...] = (
     Undone(3, Why.STALE),
     Failed(4, "too long"),
     LoadReport(Load(1, 2, 1, 0.1, 0.2, 0.3), drifting=True),
+    LoadReport(Load(0, 0, 0, 0.0, 0.0, 0.0), drifting=False, memory=Memory(1200, 81920)),
     Fault(FaultKind.STUCK, "took long", (1, 2), fatal=True),
     Leaving(),
 )
