@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
+from gpu.cuda import load_cublas
 from gpu.engine import Engine
 from gpu.errors import EngineError
 from gpu.spec import DeviceSpec
@@ -47,6 +48,8 @@ def whisper(spec: DeviceSpec, model: str) -> Engine:
     from gpu.models import ModelStore  # noqa: PLC0415  a device without Whisper does not pay for loading its libraries
     from gpu.whisper import Tuning, WhisperEngine  # noqa: PLC0415  the same
 
+    if spec.device.startswith("cuda"):
+        load_cublas()
     options: dict[str, Any] = dict(spec.options)
     store = ModelStore.from_environment(os.environ, allow_hub=bool(options.pop("hub", False)))
     return WhisperEngine(
