@@ -12,7 +12,7 @@ PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
 TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py -k 'torch_engine or front_end or torch:'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-long-call lock clean
+.PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-device bench-long-call lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -93,6 +93,9 @@ bench-accuracy: setup ## Word errors of streaming against offline
 
 bench-capacity: setup ## Channels this machine holds under the latency target
 	$(BIN)/python -m tests.bench.capacity
+
+bench-device: setup ## What a device does: batches, channels, word errors; on the GPU where there is one
+	$(BIN)/python -m tests.bench.device
 
 bench-long-call: setup ## Whether the last minute of a long call is as fast as its second
 	$(BIN)/python -m tests.bench.long_call
