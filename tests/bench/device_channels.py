@@ -228,9 +228,9 @@ def filled_in(costs: Sequence[Cost]) -> list[Cost]:
         lengths = [length for length, _ in known]
         for length in BUCKETS:
             beyond = max(1.0, length / lengths[-1])  # longer than any that was measured: as much more as it is longer
-            columns = np.array([(cost.fixed_s, cost.each_s, cost.margin_s) for _, cost in known]).T
-            values = [beyond * float(np.interp(length, lengths, column)) for column in columns]
-            filled.append(Cost(model, str(Bucket(length)), *values))
+            columns = zip(*((cost.fixed_s, cost.each_s, cost.margin_s) for _, cost in known), strict=True)
+            fixed_s, each_s, margin_s = (beyond * float(np.interp(length, lengths, column)) for column in columns)
+            filled.append(Cost(model, str(Bucket(length)), fixed_s, each_s, margin_s))
     return filled
 
 

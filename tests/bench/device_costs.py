@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -80,7 +81,7 @@ def measure(engine: Engine, point: Point, features: Float32Array, *, least: int,
     _run(engine, batches[0], random=random)
     cpu_s, began = time.process_time(), time.perf_counter()
     with ThreadPoolExecutor(point.streams) as streams:
-        took = list(streams.map(lambda batch: _run(engine, batch, random=random), batches))
+        took = list(streams.map(partial(_run, engine, random=random), batches))
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
     found = percentiles(took)
     return {

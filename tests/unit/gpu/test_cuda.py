@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_a_library_in_a_wheel_is_loaded_from_there(
     site = tmp_path_factory.mktemp("site")
     (site / "nvidia" / "cublas").mkdir(parents=True)
     (site / "nvidia" / "cublas" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr("sys.path", [str(site), *sys.path])
     loaded: list[str] = []
 
     def only_there(library: str, mode: int) -> None:
