@@ -45,7 +45,7 @@ def test_a_device_twice_as_fast_carries_clearly_more_channels() -> None:
         costs = [Cost(each.model, each.bucket, slower * each.fixed_s, slower * each.each_s) for each in FAST]
         return most(lambda n: modelled(costs, RUNG, n, streams=1, max_batch=16, seconds=15).keeps(1.0), precision=0.2)
 
-    slow, fast = carried(60.0), carried(30.0)
+    slow, fast = carried(40.0), carried(20.0)
 
     assert slow >= 2
     assert fast >= 1.5 * slow
