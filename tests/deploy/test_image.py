@@ -91,7 +91,8 @@ def test_the_chart_and_compose_start_what_the_image_has() -> None:
 @pytest.mark.timeout(180)
 def test_what_goes_into_the_image_serves_from_there_alone(tmp_path: Path) -> None:
     """The folder an image is built from holds all it needs: no file of the repository, no model from elsewhere."""
-    context = ROOT / run(BUILD, "--context-only", "--model", "tiny.en").strip()
+    context = tmp_path / "image"
+    run(BUILD, "--context-only", context, "--model", "tiny.en")
     app = context / "app"
     env = {
         "TRUNKLINE_MODELS": str(context / "models"),
