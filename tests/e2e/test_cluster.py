@@ -12,11 +12,11 @@ from typing import Final
 import pytest
 
 from tests.support.calls import Caller, calling
-from tests.support.cluster import Cluster, cluster_on, start_broker
-from tests.support.kafka_broker import KafkaCluster
-from tests.support.servers import ServerProcess
+from tests.support.cluster import READY_S, Cluster, cluster_on, start_broker
+from tests.support.kafka_broker import KafkaCluster, free_ports
+from tests.support.servers import ServerProcess, until
 from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
-from trunkline import Audio
+from trunkline import Audio, Quality
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
@@ -25,6 +25,9 @@ CUSTOMER, AGENT = sentences(7, seed=1), sentences(6, seed=2)
 HURT_AT_S: Final = 4.0
 AGAIN_WITHIN_S: Final = 10.0
 """What is promised: seconds until partials come again after the loss of a shard."""
+AWAY_S: Final = 5.0
+TOLD_WITHIN_S: Final = 2.0
+"""What is promised: seconds until calls are told that the log is away; a busy machine is given one more."""
 MOVED_WITHIN_S: Final = 3.0
 """The same for a planned move, on a machine that tests share; the goal is 1 s."""
 
@@ -90,3 +93,62 @@ async def test_a_shard_that_is_asked_to_stop_gives_its_calls_away_and_they_go_on
     again_s = caller.first_partial_after(asked_at, HURT_AT_S) - asked_at
     print(f"partials again {again_s:.1f} s after the shard was asked to stop")  # noqa: T201 - a measurement
     assert again_s < MOVED_WITHIN_S
+
+
+async def test_while_the_broker_is_away_calls_are_told_and_afterwards_nothing_is_missing(
+    broker: KafkaCluster, cluster: Cluster
+) -> None:
+    """Nothing is started again: what was said meanwhile waits, and is heard when the log is back."""
+    await asyncio.to_thread(cluster.start)
+    gateway = cluster.gateways["gateway-0"]
+    audio = interleaved(spoken(CUSTOMER), spoken(AGENT))
+    async with calling(gateway.url, AUDIO) as caller:
+        await caller.play(audio, HURT_AT_S)
+        await asyncio.to_thread(broker.kill, 0)
+        killed_at = time.monotonic()
+        await caller.play(audio, HURT_AT_S + AWAY_S)
+        assert not gateway.is_ready
+        await asyncio.to_thread(broker.start, 0)
+        back_at = time.monotonic()
+        await caller.play(audio)
+        await asyncio.to_thread(until, lambda: gateway.is_ready, 30.0, "the gateway to be ready again")
+
+    no_word_is_missing_or_there_twice(caller, CUSTOMER, AGENT)
+    told = {message.reason: at for at, message in caller.heard if isinstance(message, Quality)}
+    print(f"told {told['log_away'] - killed_at:.1f} s after the broker was gone")  # noqa: T201 - a measurement
+    assert told["log_away"] - killed_at < TOLD_WITHIN_S + 1.0
+    assert told["log_back"] > told["log_away"]
+    again_s = caller.first_partial_after(back_at, HURT_AT_S) - back_at
+    print(f"partials again {again_s:.1f} s after it was back")  # noqa: T201 - a measurement
+    assert again_s < AGAIN_WITHIN_S
+
+
+async def test_a_cluster_that_does_not_let_us_in_is_said_in_one_line(cluster: Cluster) -> None:
+    """What is set wrong is not tried for ever."""
+    shard = cluster.start_shard("stranger", "--set", "kafka.mechanism=PLAIN", "--set", "kafka.username=me")
+    code = await asyncio.to_thread(shard.process.wait, READY_S)
+
+    assert code == 2
+    assert shard.written().splitlines()[-1].startswith("trunkline: kafka: SASL mechanism PLAIN needs")
+
+
+async def test_other_slots_than_the_topics_have_are_refused(cluster: Cluster) -> None:
+    """Calls would be looked for where they are not."""
+    first = cluster.start_gateway("first")
+    await asyncio.to_thread(until, lambda: "gateway.listening" in first.written(), READY_S, "the topics to be there")
+    other = cluster.start_gateway("other", "--set", "kafka.slots=7")
+
+    assert await asyncio.to_thread(other.process.wait, READY_S) == 2
+    assert "partitions and 7 slots are set" in other.written().splitlines()[-1]
+
+
+async def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """Processes of a cluster start in any order."""
+    (port,) = free_ports(1)
+    with cluster_on(f"127.0.0.1:{port}", tmp_path, prefix="early") as cluster:
+        shard = cluster.start_shard("early")
+        await asyncio.to_thread(until, lambda: "log.unavailable" in shard.written(), READY_S, "a word about it")
+        assert not shard.is_ready
+        shard.process.terminate()
+
+        assert await asyncio.to_thread(shard.process.wait, 10.0) == 0

@@ -61,14 +61,14 @@ class Cluster:
         """Set something for every process that is started from now on."""
         self._flags = (*self._flags, "--set", f"{name}={value}")
 
-    def start_shard(self, name: str) -> ServerProcess:
+    def start_shard(self, name: str, *flags: str) -> ServerProcess:
         """Start a shard; it may not be ready yet."""
-        self.shards[name] = shard = self._start("shard", name, "--set", f"shard.name={name}")
+        self.shards[name] = shard = self._start("shard", name, "--set", f"shard.name={name}", *flags)
         return shard
 
-    def start_gateway(self, name: str) -> ServerProcess:
+    def start_gateway(self, name: str, *flags: str) -> ServerProcess:
         """Start a gateway; it may not be ready yet."""
-        self.gateways[name] = gateway = self._start("gateway", name)
+        self.gateways[name] = gateway = self._start("gateway", name, *flags)
         return gateway
 
     def await_ready(self, process: ServerProcess) -> float:
