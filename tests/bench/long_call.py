@@ -1,7 +1,8 @@
 """Whether a long call stays as fast as a short one, and memory flat.
 
 `python -m tests.bench.long_call --minutes 20` holds one two-sided call, its sides speaking in turn, and reports every
-minute of it: latencies, word errors, processor time and memory of the server and its devices.
+minute of it: latencies, word errors, processor time and memory of the server and its devices. Minutes hold different
+utterances, few of each, so the call's beginning and end are compared by those that both hold.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Final
 
 import typer
@@ -27,6 +29,8 @@ MINUTE_S: Final = 60.0
 SIDES: Final = 2
 EARLY: Final = 1
 """The minute with which the last is compared; the first one warms up."""
+COMPARED: Final = 5
+"""Most minutes at either end whose common utterances are compared: what is said comes again after three."""
 
 
 def minutes_of(said: Script, minutes: int) -> list[list[int]]:
@@ -69,6 +73,24 @@ def row(minute: int, timing: CallTiming, errors: Sequence[WordErrors], looks: tu
     return cells | {"server_mib": round(after.server_rss_mib, 1), "devices_mib": round(after.devices_rss_mib, 1)}
 
 
+def slower_by(said: Script, places: Sequence[Sequence[int]], timings: Sequence[CallTiming]) -> dict[str, Value]:
+    """Compare the latencies of the same utterances in the minutes after the first and in the last ones."""
+    width = max(1, min(COMPARED, (len(places) - EARLY) // 2))
+    early, late = range(EARLY, EARLY + width), range(len(places) - width, len(places))
+    found: dict[int, tuple[list[float], list[float]]] = {}
+    for minutes, side in ((early, 0), (late, 1)):
+        for minute in minutes:
+            for number, latencies in zip(places[minute], timings[minute].of_turns(), strict=True):
+                found.setdefault(said.spoken[number], ([], []))[side].extend(latencies.final_s)
+    both = [(mean(before), mean(after)) for before, after in found.values() if before and after]
+    name = f"end of speech to final of {len(both)} utterances, ms, minutes {early[0] + 1} to {early[-1] + 1} and "
+    name += f"{late[0] + 1} to {late[-1] + 1}"
+    if not both:
+        return {name: "none is in both"}
+    before_s, after_s = (mean(pair[side] for pair in both) for side in (0, 1))
+    return {name: f"{1000 * before_s:.0f} and {1000 * after_s:.0f} ({100 * (after_s / before_s - 1):+.1f} %)"}
+
+
 def summary_of(rows: Sequence[Mapping[str, Value]], failure: str) -> dict[str, Value]:
     """Return what the targets are about: the second minute against the last."""
     early, last = rows[min(EARLY, len(rows) - 1)], rows[-1]
@@ -104,7 +126,10 @@ def main(
         for minute, numbers in enumerate(places)
     ]
     found = report(
-        "long-call", {"minutes": minutes, "setting": " ".join(setting or ())}, summary_of(rows, heard.failure), rows
+        "long-call",
+        {"minutes": minutes, "setting": " ".join(setting or ())},
+        slower_by(said, places, timings) | summary_of(rows, heard.failure),
+        rows,
     )
     console.print(f"speech: {source}")
     console.print(f"written to {publish(found, f'one call of {minutes} minutes', console, markdown)}")

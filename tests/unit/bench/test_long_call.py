@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.bench.long_call import minutes_of, row, summary_of
+from tests.bench.long_call import minutes_of, row, slower_by, summary_of
 from tests.bench.running import Usage
 from tests.bench.scoring import Value, WordErrors
 from tests.bench.script import Utterance, script
+from trunkline import Final, Word
 from trunkline.timing import CallTiming
 
 POOL = [Utterance("u", b"\x80" * 80_000, 0.0, 10.0, "word")]
@@ -43,3 +44,36 @@ def test_the_second_minute_is_compared_with_the_last() -> None:
 
     assert summary["final_p50_ms, minute 2 and 3"] == "200 and 300"
     assert summary["call"] == "ended well"
+
+
+def test_beginning_and_end_are_compared_by_the_utterances_that_both_hold() -> None:
+    """Seven turns a minute differ more from seven others than a server that slows down."""
+    said = script(POOL, first=0, seconds=240.0, sides=1)
+    places = minutes_of(said, 4)
+    timings = [CallTiming([said.turns[number] for number in numbers]) for numbers in places]
+    for minute, timing in enumerate(timings):
+        for at in range(300):
+            timing.sent(float(at), float(at))
+        for number in places[minute]:
+            turn = said.turns[number]
+            words = (Word("word", turn.start_s + 1, turn.end_s, 1.0),)
+            final = Final(0, "", 0, turn.start_s, turn.end_s, "", words, 1.0, "en", "m", "endpoint", turn.end_s, 0.1)
+            timing.heard(final, turn.end_s + (2.0 if minute < 2 else 3.0))
+
+    ((name, found),) = slower_by(said, places, timings).items()
+
+    assert name.startswith("end of speech to final of 1 utterances, ms, minutes 2 to 2 and 4 to 4")
+    assert "%)" in str(found)
+    assert str(found).split(" and ")[0] < str(found).split(" and ")[1]
+
+
+def test_a_call_too_short_to_say_anything_twice_says_so() -> None:
+    """Two minutes hold nothing to compare."""
+    said = script(POOL, first=0, seconds=130.0, sides=1)
+    places = minutes_of(said, 2)
+
+    timings = [CallTiming([said.turns[number] for number in numbers]) for numbers in places]
+
+    ((_, found),) = slower_by(said, places, timings).items()
+
+    assert found == "none is in both"

@@ -153,9 +153,10 @@ class CallTiming:
     def __init__(self, turns: Iterable[Turn] | None = None) -> None:
         self._log = SendLog()
         self._with_reference = turns is not None
+        self._awaited = [_Awaited(turn) for turn in turns or ()]
         self._turns: defaultdict[int, list[_Awaited]] = defaultdict(list)
-        for turn in turns or ():
-            self._turns[turn.channel].append(_Awaited(turn))
+        for awaited in self._awaited:
+            self._turns[awaited.turn.channel].append(awaited)
         self._onsets: dict[int, float] = {}
         self._first_partial_s: list[float] = []
         self._final_s: list[float] = []
@@ -186,11 +187,11 @@ class CallTiming:
         """Return what was measured so far."""
         if not self._with_reference:
             return Latencies(tuple(self._first_partial_s), tuple(self._final_s))
-        said = [awaited for turns in self._turns.values() for awaited in turns]
-        total = Latencies()
-        for awaited in said:
-            total += self._of_turn(awaited)
-        return total
+        return sum(self.of_turns(), Latencies())
+
+    def of_turns(self) -> list[Latencies]:
+        """Return what was measured of each turn of the reference, in the order given."""
+        return [self._of_turn(awaited) for awaited in self._awaited]
 
     # --- with a reference ---
 
