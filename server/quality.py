@@ -52,6 +52,7 @@ def channel_settings(speech: Speech, final_beam: int, n_mels: int) -> ChannelSet
         start_threshold=speech.start_threshold,
         stop_threshold=speech.stop_threshold,
         hesitation_ms=speech.hesitation_ms,
+        unfinished_ms=speech.unfinished_ms,
         endpoint_ms=speech.endpoint_ms,
     )
     windows = WindowSettings(

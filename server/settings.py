@@ -287,6 +287,9 @@ class Speech(_Section):
 
     endpoint_ms: int = Field(default=320, ge=64)
     """Silence that ends an utterance, in milliseconds, unless a call asks for another."""
+    unfinished_ms: int = Field(default=448, ge=64)
+    """Silence that ends an utterance whose text does not end as a sentence does, in milliseconds; less than endpoint_ms
+    counts as that."""
     hesitation_ms: int = Field(default=64, ge=32)
     """Silence after which its final is begun in advance, in milliseconds."""
     start_threshold: float = Field(default=0.5, gt=0, lt=1)
