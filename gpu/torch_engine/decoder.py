@@ -3,17 +3,19 @@
 Rows sit in the first slots of the cache, without holes: where one leaves, the last takes its slot. A row that joins
 reads its prompt and its draft in one pass. The pass tells for every token of the draft what the model would have
 written in its place; up to the first that differs, the draft is what the model writes, and that one token more is known
-too. From there on the row goes step by step with the others.
+too. From there on the row goes step by step with the others; where it can guess what follows (the draft may be right
+again behind a comma it had not) a step checks that guess in the same way, for all rows at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gpu import guards
 from gpu.torch_engine.network import Cache, Network
-from gpu.torch_engine.rows import Row
+from gpu.torch_engine.rows import PAYS, Row
 from gpu.torch_engine.rules import Past, Rules
 from gpu.torch_engine.untyped import Tensor, torch
 
@@ -59,13 +61,25 @@ class Steps:
         """
         last, before, stamp, positions, steps = self.state[:, :rows]
         past = Past(last, before, stamp)
-        hidden = self._network.step(last, positions, self._cache, steps=steps, said=said, longest=longest)
-        tokens, logprobs = self._rules.choose(self._network.logits(hidden), past)
+        hidden = self._network.step(
+            last[:, None], positions[:, None], self._cache, steps=steps, said=said, longest=longest
+        )
+        tokens, logprobs = self._rules.choose(self._network.logits(hidden[:, 0]), past)
         after = self._rules.after(past, tokens)
         self.chosen[:, :rows] = torch.stack([tokens.float(), logprobs])
         # slots that no row is in may be stepped too, again and again
         positions = (positions + 1).clamp_max(self._network.shape.longest_text - 1)
         self.state[:4, :rows] = torch.stack([after.last, after.before, after.stamp, positions])
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a row may write next, after a pass over it."""
+
+    row: Row
+    place: int
+    """Where in the pass its next token is told."""
+    proposed: tuple[int, ...]
 
 
 class Decoder:
@@ -134,32 +148,65 @@ class Decoder:
         read = [[*row.prompt, *row.draft] for row in rows]
         hidden = self._read(first, rows, read)
         self._hear_silence(rows, hidden)
-        done = self._verify(rows, hidden)
-        device = self._network.sample.device
+        ahead = [Ahead(row, len(row.prompt) - 1, row.draft) for row in rows]
+        done = self._verify(ahead, hidden)
+        self._place(first)
+        return [self._leave(row) for row in done]
+
+    def step(self) -> list[Row]:
+        """Write at least one token more in every row.
+
+        Returns:
+            Rows that are done, which have left.
+        """
+        guesses = [row.guess() for row in self._rows]
+        for row in self._rows:
+            row.steps += 1
+        # the pass is as wide for rows without a guess: enough of them all has to be worth checking
+        pays = sum(map(len, guesses)) >= PAYS * len(self._rows)
+        done = self._leap(guesses) if pays else self._walk()
+        return [self._leave(row) for row in done]
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _walk(self) -> list[Row]:
+        """Write one token in every row; return those that are done."""
+        count = len(self._rows)
+        self._run(count, self._said(1), max(row.frames for row in self._rows))
+        tokens, logprobs = self._steps.chosen[:, :count].tolist()
+        return [
+            row
+            for row, token, logprob in zip(self._rows, tokens, logprobs, strict=True)
+            if self._write(row, int(token), logprob)
+        ]
+
+    def _leap(self, guesses: Sequence[tuple[int, ...]]) -> list[Row]:
+        """Check guesses, and write one token behind what is right of each; return rows that are done."""
+        device, most = self._network.sample.device, 1 + max(map(len, guesses))
+        read = [[row.written[-1], *guess] for row, guess in zip(self._rows, guesses, strict=True)]
+        tokens = torch.tensor([[*one, *[0] * (most - len(one))] for one in read], device=device)
+        begin = torch.tensor([len(row.prompt) + len(row.written) - 1 for row in self._rows], device=device)
+        positions = (begin[:, None] + torch.arange(most, device=device)).clamp_max(self._network.shape.longest_text - 1)
+        steps = self._steps.state[4, : len(self._rows)]
+        longest = max(row.frames for row in self._rows)
+        hidden = self._network.step(tokens, positions, self._cache, steps=steps, said=self._said(most), longest=longest)
+        done = self._verify([Ahead(row, 0, guess) for row, guess in zip(self._rows, guesses, strict=True)], hidden)
+        self._place(0)
+        return done
+
+    def _said(self, more: int) -> int:
+        """A number of tokens that no row reaches by so many more, rounded up."""
+        furthest = max(len(row.prompt) + len(row.written) for row in self._rows) + more - 1
+        return min(-(-furthest // ROUNDED) * ROUNDED, self._network.shape.longest_text)
+
+    def _place(self, first: int) -> None:
+        """Tell the device where the rows from a slot on are."""
+        rows, device = self._rows[first:], self._network.sample.device
         past = Past.of([row.written for row in rows], self._rules.timestamp_begin, device)
         positions = [len(row.prompt) + len(row.written) - 1 for row in rows]
         frames = [row.frames for row in rows]
         state = torch.stack([past.last, past.before, past.stamp, *torch.tensor([positions, frames], device=device)])
         self._steps.state[:, first : len(self._rows)] = state
-        return [self._leave(row) for row in done]
-
-    def step(self) -> list[Row]:
-        """Write one token more in every row.
-
-        Returns:
-            Rows that are done, which have left.
-        """
-        count = len(self._rows)
-        furthest = max(len(row.prompt) + len(row.written) for row in self._rows)
-        said = min(-(-furthest // ROUNDED) * ROUNDED, self._network.shape.longest_text)
-        self._run(count, said, max(row.frames for row in self._rows))
-        tokens, logprobs = self._steps.chosen[:, :count].tolist()
-        done: list[Row] = []
-        for row, token, logprob in zip(self._rows, tokens, logprobs, strict=True):
-            row.steps += 1
-            if self._write(row, int(token), logprob):
-                done.append(row)
-        return [self._leave(row) for row in done]
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
@@ -187,30 +234,34 @@ class Decoder:
         for row, probability in zip(rows, scores.softmax(-1)[:, self._no_speech].tolist(), strict=True):
             row.no_speech = probability
 
-    def _verify(self, rows: Sequence[Row], hidden: Tensor) -> list[Row]:
-        """Write what is right of the drafts, and the token behind; return the rows that are done with it."""
-        ahead = [(row, count) for row in rows for count in range(len(row.draft) + 1)]
-        past = Past.of([row.draft[:count] for row, count in ahead], self._rules.timestamp_begin, hidden.device)
-        at = {id(row): number for number, row in enumerate(rows)}
-        every = torch.tensor([at[id(row)] for row, _ in ahead], device=hidden.device)
-        places = torch.tensor([len(row.prompt) - 1 + count for row, count in ahead], device=hidden.device)
+    def _verify(self, ahead: Sequence[Ahead], hidden: Tensor) -> list[Row]:
+        """Write what is right of what was proposed, and the token behind it; return the rows that are done with it."""
+        options = [(number, count) for number, one in enumerate(ahead) for count in range(len(one.proposed) + 1)]
+        past = Past.of(
+            [[*ahead[number].row.written, *ahead[number].proposed[:count]] for number, count in options],
+            self._rules.timestamp_begin,
+            hidden.device,
+        )
+        every = torch.tensor([number for number, _ in options], device=hidden.device)
+        places = torch.tensor([ahead[number].place + count for number, count in options], device=hidden.device)
         found: list[tuple[float, float]] = []
-        for start in range(0, len(ahead), AT_ONCE):
+        for start in range(0, len(options), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             logits = self._network.logits(hidden[every[part], places[part]])
             chosen = self._rules.choose(logits, Past(past.last[part], past.before[part], past.stamp[part]))
             found += zip(*(one.tolist() for one in chosen), strict=True)
-        done: list[Row] = []
-        written = iter(found)
-        for row in rows:
-            options = [next(written) for _ in range(len(row.draft) + 1)]
-            for count, (token, logprob) in enumerate(options):
-                if self._write(row, int(token), logprob):
-                    done.append(row)
-                    break
-                if count == len(row.draft) or token != row.draft[count]:
-                    break
-                row.checked += 1
+        chosen_next = iter(found)
+        return [one.row for one in ahead if self._accept(one, [next(chosen_next) for _ in (*one.proposed, None)])]
+
+    def _accept(self, ahead: Ahead, chosen: Sequence[tuple[float, float]]) -> bool:
+        """Write tokens up to the first that was not proposed, and say whether the row is done."""
+        row, right, done = ahead.row, 0, False
+        for (token, logprob), proposed in zip(chosen, (*ahead.proposed, None), strict=True):
+            done = self._write(row, int(token), logprob)
+            if done or token != proposed:
+                break
+            right += 1
+        row.judge(len(ahead.proposed), right)
         return done
 
     # --- leaving ------------------------------------------------------------------------------------------------------

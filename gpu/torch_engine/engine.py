@@ -56,9 +56,9 @@ class Work:
     tokens: int = 0
     """Written, ends of transcripts counted."""
     steps: int = 0
-    """Times a window was given to the decoder: once to read its prompt and draft, then once a token."""
+    """Times a window was given to the decoder: once to read its prompt and draft, then once a token or guess."""
     drafted: int = 0
-    """Tokens of drafts."""
+    """Tokens of drafts, and guessed later, that were checked."""
     checked: int = 0
     """Those of them that were right."""
 
@@ -67,7 +67,7 @@ class Work:
             self.windows + 1,
             self.tokens + len(row.logprobs),
             self.steps + row.steps + 1,
-            self.drafted + len(row.draft),
+            self.drafted + row.proposed,
             self.checked + row.checked,
         )
 
@@ -82,7 +82,7 @@ class TorchEngine(ShortWindowEngine):
         compute_type: As CTranslate2 names it; only its type of floating-point numbers counts. On a processor everything
             is float32. On a GPU it is float16, unless it names bfloat16 or is float32.
         slots: Windows decoded at a time.
-        drafts: Whether windows' drafts are used.
+        drafts: Whether windows' drafts, and guesses, are checked; else every token is written by itself.
         graphs: Whether steps are CUDA graphs, on a GPU.
         tuning: Measured settings.
 
@@ -194,6 +194,7 @@ class TorchEngine(ShortWindowEngine):
             most=most,
             audio_s=job.window.seconds,
             align=job.window.kind is Kind.FINAL,
+            guesses=self._drafts,
         )
 
     def _task_of(self, language: int) -> tuple[int, ...]:

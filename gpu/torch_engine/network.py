@@ -198,29 +198,29 @@ class Network:
     def step(
         self, tokens: Tensor, positions: Tensor, cache: Cache, *, steps: Tensor, said: int, longest: int
     ) -> Tensor:
-        """Let rows read one token more each.
+        """Let rows go on reading, each from its own place.
 
         Args:
-            tokens: Shape ``(B,)``, of the rows in the first B slots.
-            positions: Of these tokens, shape ``(B,)``.
+            tokens: Shape ``(B, N)``, of the rows in the first B slots.
+            positions: Of these tokens, shape ``(B, N)``.
             cache: What they read before.
             steps: Of each row's audio, shape ``(B,)``.
             said: No position is as high.
             longest: No row's audio is longer.
 
         Returns:
-            Shape ``(B, width)``.
+            Shape ``(B, N, width)``.
         """
         count = tokens.shape[0]
-        rows, every = slice(0, count), torch.arange(count, device=tokens.device)
-        said_mask = _before(positions + 1, said)[:, None, None]
+        rows, every = slice(0, count), torch.arange(count, device=tokens.device)[:, None]
+        said_mask = _before(positions + 1, said)[:, None]
         heard_mask = _before(steps, longest)[:, None, None]
-        x = self._embedded(tokens, self._w["decoder/position_encodings/encodings"][positions])[:, None]
+        x = self._embedded(tokens, self._w["decoder/position_encodings/encodings"][positions])
         for layer in range(self.shape.decoder_layers):
             name = f"decoder/layer_{layer}"
             queries, keys, values = self._own(x, name)
-            cache.said[layer, 0, every, :, positions] = keys[:, :, 0]
-            cache.said[layer, 1, every, :, positions] = values[:, :, 0]
+            cache.said[layer, 0, every, :, positions] = keys.transpose(1, 2)
+            cache.said[layer, 1, every, :, positions] = values.transpose(1, 2)
             mixed = functional.scaled_dot_product_attention(
                 queries, cache.said[layer, 0, rows, :, :said], cache.said[layer, 1, rows, :, :said], said_mask
             )
@@ -228,10 +228,10 @@ class Network:
             queries = self._asked(x, name)
             if layer in cache.aligned:
                 numbers, places = cache.aligned[layer]
-                cache.queries[:, :, places][every, positions] = queries[:, :, 0].index_select(1, numbers)
+                cache.queries[:, :, places][every, positions] = queries.index_select(1, numbers).transpose(1, 2)
             x = self._listen(x, queries, cache.heard[layer, :, rows, :, :longest], heard_mask, name)
             x = self._feed_forward(x, name)
-        return self._norm(x, "decoder")[:, 0]
+        return self._norm(x, "decoder")
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary; float32, shape ``(..., vocabulary)``."""
@@ -277,8 +277,8 @@ class Network:
 
 
 def _before(limits: Tensor, longest: int) -> Tensor:
-    """True where a place lies before each limit; shape ``(B, longest)``."""
-    return torch.arange(longest, device=limits.device) < limits[:, None]
+    """True where a place lies before each limit; shape ``(*limits, longest)``."""
+    return torch.arange(longest, device=limits.device) < limits[..., None]
 
 
 def _layers(weights: Weights, part: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,19 @@ from gpu import guards
 from gpu.torch_engine.untyped import Tensor
 from streaming.decoding import Float32Array
 
-__all__ = ["Row"]
+__all__ = ["PAYS", "Row"]
+
+WIDEST: Final = 16
+"""Tokens of a guess."""
+
+PAYS: Final = 3
+"""Fewest tokens of a guess: to check it costs more than a step, and a step gives one token."""
+
+LONGEST_LOOP: Final = 24
+"""Tokens of the longest phrase whose repetition is noticed."""
+
+NEAR: Final = 2
+"""Tokens that a draft may be ahead or behind where it is taken up again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +46,8 @@ class Row:
     """Seconds of audio, without padding."""
     align: bool
     """Whether it wants to know when its tokens were said."""
+    guesses: bool = True
+    """Whether it guesses what comes next, where that can be checked."""
 
     language: int | None = None
     """Token of the language detected."""
@@ -45,13 +60,22 @@ class Row:
     """Of every token written, and of the end where the model wrote it."""
     ended: bool = False
     """Whether it ended by itself, or at the end of its audio, and not at the most it may write."""
+    proposed: int = 0
+    """Tokens of the draft, and guessed later, that were checked."""
     checked: int = 0
-    """Tokens of the draft that were as the model would have written them."""
+    """Those of them that were as the model would have written them."""
     steps: int = 0
     """Steps of the decoder it took part in, after the first pass over all its tokens."""
     attention: Float32Array | None = None
     """Of the alignment heads where each token, and the end, was written; shape ``(A, len(logprobs), steps)``."""
     done: Future[None] = field(default_factory=Future[None])
+
+    _at: int = 0
+    """Where in the draft it is likely to be."""
+    _from_draft: bool = True
+    """Whether the last guess was the draft's."""
+    _silent_to: int = 0
+    """Tokens that are to be written before it repeats itself in a guess again."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -78,6 +102,43 @@ class Row:
         if closes and (token - timestamp_begin) * guards.STEP_S >= self.audio_s - guards.END_SLACK_S:
             self.ended = True
         return self.ended or len(self.written) >= self.most
+
+    def guess(self) -> tuple[int, ...]:
+        """What may come next: enough of it that one pass to check it pays, or nothing.
+
+        Where a draft was wrong, by a comma or a name, what follows is often right again, one token earlier or later.
+        And a model that says again what it said is likely to go on with it.
+        """
+        if not self.guesses:
+            return ()
+        last = self.written[-1]
+        near = range(max(self._at - NEAR, 0), min(self._at + NEAR + 1, len(self.draft)))
+        found = next((at for at in near if self.draft[at] == last), None)
+        self._from_draft = found is not None
+        self._at = self._at + 1 if found is None else found + 1
+        guess = tuple(self.draft[self._at : self._at + WIDEST]) if found is not None else self._loop()
+        return guess[: max(self.most - len(self.written) - 1, 0)] if len(guess) >= PAYS else ()
+
+    def judge(self, proposed: int, right: int) -> None:
+        """Hear how many tokens of what was proposed last, a draft or a guess, were right."""
+        self.proposed += proposed
+        self.checked += right
+        if self._from_draft:
+            self._at += right
+        elif right < PAYS:
+            self._silent_to = len(self.written) + WIDEST
+
+    def _loop(self) -> tuple[int, ...]:
+        """What follows where its last two tokens stood before, again and again."""
+        written = self.written
+        if len(written) < max(self._silent_to, 2):
+            return ()
+        before, last = written[-2:]
+        for period in range(2, min(len(written) - 2, LONGEST_LOOP) + 1):
+            if written[-1 - period] == last and written[-2 - period] == before:
+                cycle = written[-period:]
+                return tuple(cycle[at % period] for at in range(WIDEST))
+        return ()
 
     @property
     def mean_logprob(self) -> float:

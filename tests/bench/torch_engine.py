@@ -6,7 +6,8 @@
 differ: how far apart were the two tokens at the first difference, in the PyTorch engine's own scores? Rounding turns
 the order of two that tie, and of no others.
 
-*drafts* replays calls through the sessions, decodes every window with and without its draft, and compares.
+*drafts* replays calls through the sessions, decodes every window token by token and with drafts and guesses, and
+compares.
 
 *cost* times windows of real speech on one thread.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -188,30 +189,31 @@ class Tally:
 
 
 class Twice:
-    """Decodes every window without its draft and with it."""
+    """Decodes every window token by token, and with drafts and guesses."""
 
-    def __init__(self, engine: TorchEngine) -> None:
+    def __init__(self, plain: TorchEngine, engine: TorchEngine) -> None:
+        self._plain = plain
         self._engine = engine
         self.tallies = {kind: Tally() for kind in Kind}
 
     def __call__(self, window: Window) -> tuple[Hypothesis, float]:
-        """Decode a window; the answer is the one with the draft, after ``DECODE_S``."""
+        """Decode a window; the answer is the one with drafts, after ``DECODE_S``."""
         tally = self.tallies[window.kind]
-        started, before = time.process_time(), self._engine.work
-        (plain,) = self._engine.decode([replace(window, draft=())])
-        between, middle = time.process_time(), self._engine.work
+        started, plain_before, before = time.process_time(), self._plain.work, self._engine.work
+        (plain,) = self._plain.decode([window])
+        between = time.process_time()
         (drafted,) = self._engine.decode([window])
         tally.cpu_s_without += between - started
         tally.cpu_s_with += time.process_time() - between
-        after = self._engine.work
+        plain_after, after = self._plain.work, self._engine.work
         tally.windows += 1
         tally.with_draft += bool(window.draft)
         tally.same += plain == drafted or _alike(plain, drafted)
-        tally.tokens += middle.tokens - before.tokens
-        tally.steps_without += middle.steps - before.steps
-        tally.steps_with += after.steps - middle.steps
-        tally.drafted += after.drafted - middle.drafted
-        tally.right += after.checked - middle.checked
+        tally.tokens += plain_after.tokens - plain_before.tokens
+        tally.steps_without += plain_after.steps - plain_before.steps
+        tally.steps_with += after.steps - before.steps
+        tally.drafted += after.drafted - before.drafted
+        tally.right += after.checked - before.checked
         return drafted, DECODE_S
 
 
@@ -231,17 +233,19 @@ def calls() -> Iterator[tuple[str, CallAudio]]:
 
 def measure_drafts(model: str, longest_s: float) -> tuple[list[dict[str, Value]], dict[str, Value]]:
     """Replay calls and compare."""
-    engine = TorchEngine(ModelStore().find(model), model)
+    folder = ModelStore().find(model)
+    plain, engine = (TorchEngine(folder, model, drafts=drafts) for drafts in (False, True))
     found: dict[tuple[str, Kind], Tally] = {}
     for number, (source, audio) in enumerate(calls()):
-        twice = Twice(engine)
+        twice = Twice(plain, engine)
         twice.tallies = {kind: found.setdefault((source, kind), Tally()) for kind in Kind}
         settings = ChannelSettings(final_beam=1)
         labels = tuple(f"side {side}" for side in range(audio.format.channels))
         spec = CallSpec(f"call-{number}", "bench", audio.format, labels, language="en")
         frame = audio.format.encoding.sample_bytes * audio.format.channels
         replay(spec, audio.payload[: int(longest_s * audio.format.rate) * frame], SileroVad(), twice, settings)
-    engine.close()
+    for one in (plain, engine):
+        one.close()
     rows = [tally.row(source, kind) for (source, kind), tally in found.items()]
     windows = sum(tally.windows for tally in found.values())
     same = sum(tally.same for tally in found.values())

@@ -196,3 +196,27 @@ def test_slots_without_rows_may_be_stepped_too() -> None:
 def test_steps_have_few_shapes(shape: tuple[int, int, int], rounded: tuple[int, int, int]) -> None:
     """Each takes memory and a moment when it is first met."""
     assert Rounding(12, 448, 1500)(*shape) == rounded
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_draft_that_is_wrong_in_one_place_costs_a_few_steps_only(bench: Bench, name: str) -> None:
+    """Left out, put in, or another: behind it the draft is taken up again."""
+    plain = bench.alone(name)
+    for wrong in ([], [440], [plain.written[3], 440]):
+        draft = [*plain.written[:3], *wrong, *plain.written[4:-1]]
+
+        drafted = bench.alone(name, draft=draft)
+
+        assert drafted.written == plain.written
+        assert drafted.steps <= 5
+
+
+def test_rows_with_and_without_guesses_step_together(bench: Bench) -> None:
+    """One that guesses takes all others a step along."""
+    expected = {name: bench.alone(name).written for name in CLIPS}
+    drafts = [[*expected[CLIPS[0]][:3], 440, *expected[CLIPS[0]][4:]], [], [*expected[CLIPS[2]][:5], 441]]
+    rows = [bench.row(name, draft=draft) for name, draft in zip(CLIPS, drafts, strict=True)]
+
+    bench.finish(rows)
+
+    assert [row.written for row in rows] == list(expected.values())
