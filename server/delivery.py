@@ -168,7 +168,8 @@ class Delivery:
             self._reducers[slot] = Reducer.resumed(start.epoch, (), ())
         offsets = dict.fromkeys(range(self._log.slots), 0) | {slot: start.offset for slot, start in starts.items()}
         ends = await asked(lambda: self._log.end_offsets(Topic.OUT), _trouble)
-        self._behind = {slot: end for slot, end in ends.items() if offsets[slot] < end}
+        kept = await asked(lambda: self._log.start_offsets(Topic.OUT), _trouble)
+        self._behind = {slot: end for slot, end in ends.items() if max(offsets[slot], kept[slot]) < end}
         if not self._behind:
             self.caught_up.set()
         reader = self._log.reader(Topic.OUT)

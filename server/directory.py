@@ -77,7 +77,10 @@ class Directory:
         self._by_slot: Counter[int] = Counter()
         self._by_tenant: Counter[str] = Counter()
         self._followers: defaultdict[str, dict[Callable[[Place], None], None]] = defaultdict(dict)
+        self._removed: dict[str, None] = {}  # oldest first
         self._unwritten: asyncio.Queue[CallRecord] = asyncio.Queue()
+        self.caught_up = asyncio.Event()
+        """Set once everything is known that was written before this gateway came."""
 
     async def run(self) -> None:
         """Follow and write the calls topic until cancelled."""
@@ -116,6 +119,10 @@ class Directory:
     def find(self, call: str) -> Place | None:
         """Return where a call lives, or lived lately; None for one that is not known."""
         return self._live.get(call) or self._ended.get(call)
+
+    def was_removed(self, call: str) -> bool:
+        """Tell whether a call was over lately, though this gateway may never have known where it lived."""
+        return call in self._removed and call not in self._live
 
     def is_live(self, call: str) -> bool:
         """Tell whether a call is in progress."""
@@ -164,12 +171,17 @@ class Directory:
                 self._unwritten.put_nowait(CallRemoved(call))
 
     async def _follow(self) -> None:
+        end = (await asked(lambda: self._log.end_offsets(Topic.CALLS), _trouble))[0]
+        if (await asked(lambda: self._log.start_offsets(Topic.CALLS), _trouble))[0] >= end:
+            self.caught_up.set()
         reader = self._log.reader(Topic.CALLS)
         reader.assign({0: 0})
         async with aclosing(follow(reader, _trouble)) as batches:
             async for entries in batches:
                 for entry in entries:
                     self._take(entry)
+                    if entry.offset + 1 >= end:
+                        self.caught_up.set()
 
     def _take(self, entry: Entry) -> None:
         try:
@@ -185,6 +197,9 @@ class Directory:
                     self._unremoved[placed.spec.call] = None
             case CallRemoved(call):
                 self._unremoved.pop(call, None)
+                self._removed[call] = None
+                if len(self._removed) > ENDED_KEPT:
+                    del self._removed[next(iter(self._removed))]
                 if call not in self._ours:
                     self._take_out(call)
             case _:

@@ -135,13 +135,13 @@ class Gateway:
         )
         self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s, starts=starts)
         """What calls say."""
-        self._services = Services(
+        self.services = Services(
             source, self.directory, self.delivery, self._admission, self._metrics, limits, clock, time.time, shared
         )
         keyring = Keyring({who: [key.get_secret_value() for key in keys] for who, keys in settings.auth.keys.items()})
         self._connections: set[Connection] = set()
         self._models = names = tuple(models)
-        transcriber = Transcriber(self._services, self._enter, self._leave)
+        transcriber = Transcriber(self.services, self._enter, self._leave)
         self._gate = Gate(settings.auth, self._admission, self._metrics, clock)
         posts = api_routes.posts(keyring, settings, transcriber, names)
         self._posting = Posting(posts, self._gate, self._metrics, settings.files.at_once)
@@ -294,7 +294,7 @@ class Gateway:
             tenant: Whose it is.
             idle_s: Silence on the wire after which a call counts as gone, in seconds.
         """
-        connection = Connection(socket, dialect, tenant, idle_s, self._services)
+        connection = Connection(socket, dialect, tenant, idle_s, self.services)
         self._enter(connection)
         try:
             await connection.run()

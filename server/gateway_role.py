@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from server.cluster_log import cluster_log, log_settings
 from server.gateway import Gateway
 from server.health import Readiness
+from server.ingest.running import ingesting
 from server.members import Members
 from server.metrics import Metrics
 from server.outlets.running import outlets
@@ -73,6 +74,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(members.run(), name="members")
-            async with outlets(settings, source, metrics, cluster=log_settings(settings.kafka), shared=True):
+            cluster = log_settings(settings.kafka)
+            async with (
+                outlets(settings, source, metrics, cluster=cluster, shared=True),
+                ingesting(settings.ingest, cluster, gateway.services),
+            ):
                 await gateway.run(stop)
             following.cancel()

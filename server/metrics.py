@@ -128,6 +128,12 @@ class Metrics:
         self.faults = Counter(
             "trunkline_gpu_faults_total", "What went wrong on devices.", ("gpu", "kind"), registry=registry
         )
+        self.ingest_unreadable = Counter(
+            "trunkline_ingest_unreadable_total",
+            "Records of the ingested topic that are no events of calls.",
+            ("code",),
+            registry=registry,
+        )
         self.outlet_waiting = Gauge(
             "trunkline_outlet_waiting",
             "Documents handed to an outlet that are neither told nor given up.",

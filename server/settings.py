@@ -212,6 +212,23 @@ class Webhooks(_Section):
     has: url, secrets (whsec_…), events (call_started, final, call_ended), tenants, timeout_s, at_once, give_up_s."""
 
 
+class Ingest(_Section):
+    """Calls whose audio others write to a topic in the Kafka of kafka.bootstrap."""
+
+    topic: str | None = None
+    """Its name; not set means that none is read. Its partitions are shared among the gateways."""
+    tenant: str = "local"
+    """Whose calls these are."""
+    idle_s: float = Field(default=60.0, gt=0)
+    """Seconds without a record after which a call whose end never came is ended."""
+    encoding: Literal["mulaw", "alaw", "linear16", "linear16be"] | None = None
+    """What the values of records without any header are; not set means that such records are refused."""
+    sample_rate: int = 8000
+    """Their rate, in Hz."""
+    channels: int = Field(default=1, ge=1, le=20)
+    """Their interleaved channels."""
+
+
 class Transcripts(_Section):
     """A public topic of transcripts in the Kafka of kafka.bootstrap, for whoever reads Kafka."""
 
@@ -387,6 +404,7 @@ class Settings(BaseSettings):
     files: Files = Files()
     webhooks: Webhooks = Webhooks()
     transcripts: Transcripts = Transcripts()
+    ingest: Ingest = Ingest()
     models: Models = Models()
     devices: Devices = Devices()
     ladder: Ladder = Ladder()

@@ -26,6 +26,7 @@ from server.cluster_log import log_settings
 from server.errors import BadSetting
 from server.gateway import Gateway
 from server.health import Readiness
+from server.ingest.running import ingesting
 from server.metrics import Metrics
 from server.outlets.running import outlets
 from server.page.load import DeviceLoad, Sample, ShardLoad
@@ -109,7 +110,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")
         public = log_settings(settings.kafka) if settings.kafka.bootstrap else None
-        async with outlets(settings, source, metrics, cluster=public, shared=False):
+        async with (
+            outlets(settings, source, metrics, cluster=public, shared=False),
+            ingesting(settings.ingest, public, gateway.services),
+        ):
             await gateway.run(stop)
         starting.cancel()
         running.cancel()

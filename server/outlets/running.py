@@ -47,6 +47,8 @@ async def outlets(
     chosen = settings.transcripts
     if chosen.topic is not None and cluster is None:
         raise BadSetting("transcripts.topic is set but kafka.bootstrap is not; name the brokers of the topic")
+    if chosen.topic is not None and cluster is not None and cluster.is_own(chosen.topic):
+        raise BadSetting(f"transcripts.topic {chosen.topic} is a topic of the log itself; choose another name")
     endpoints = [endpoint_of(name, webhook) for name, webhook in settings.webhooks.endpoints.items()]
     async with AsyncExitStack() as stack:
         sinks: dict[str, Sink] = {}

@@ -97,6 +97,10 @@ class Log(Protocol):
         """Return the same for every slot of a topic, at once."""
         ...
 
+    async def start_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the offset of the oldest record kept, for every slot of a topic; its end where none is."""
+        ...
+
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Let go of records older than offset ``before``; a log with its own retention may ignore it."""
         ...

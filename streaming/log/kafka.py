@@ -7,7 +7,7 @@ interface of ``streaming.log``, and errors that say what to do. Needs the extra 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -139,11 +139,27 @@ class KafkaLog:
         """
         return await self._end_offsets(topic, range(self._settings.slots_of(topic)))
 
+    async def start_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the offset of the oldest record kept, for every slot of a topic; its end where none is.
+
+        Raises:
+            LogUnavailable: If no broker answers.
+        """
+        return await self._offsets(topic, range(self._settings.slots_of(topic)), self._ends.beginning_offsets)
+
     async def _end_offsets(self, topic: Topic, slots: Iterable[int]) -> dict[int, int]:
+        return await self._offsets(topic, slots, self._ends.end_offsets)
+
+    async def _offsets(
+        self,
+        topic: Topic,
+        slots: Iterable[int],
+        ask: Callable[[Sequence[Partition]], Awaitable[Mapping[Partition, int]]],
+    ) -> dict[int, int]:
         places = [library().TopicPartition(self._settings.topic(topic), slot) for slot in slots]
-        with translating(f"asking for the end of {self._settings.topic(topic)}"):
+        with translating(f"asking for the ends of {self._settings.topic(topic)}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
-                found = await self._ends.end_offsets(places)
+                found = await ask(places)
         return {place.partition: found[place] for place in places}
 
     async def trim(self, topic: Topic, slot: int, before: int) -> None:

@@ -70,6 +70,10 @@ class KafkaSettings:
         """Return a topic's name in the cluster."""
         return f"{self.prefix}.{topic}"
 
+    def is_own(self, name: str) -> bool:
+        """Tell whether a topic is one of the log's, and nobody else's to write."""
+        return name in {self.topic(topic) for topic in Topic}
+
     def slots_of(self, topic: Topic) -> int:
         """Return how many slots a topic has."""
         return 1 if topic in ONE_SLOT else self.slots

@@ -102,6 +102,10 @@ class MemoryLog:
         """Return the same for every slot."""
         return {slot: self._slot(topic, slot).end for slot in range(1 if topic in ONE_SLOT else self._slot_count)}
 
+    async def start_offsets(self, topic: Topic) -> dict[int, int]:
+        """Return the offset of the oldest record kept, for every slot."""
+        return {slot: self._slot(topic, slot).start for slot in range(1 if topic in ONE_SLOT else self._slot_count)}
+
     async def trim(self, topic: Topic, slot: int, before: int) -> None:
         """Let go of records older than offset ``before``."""
         self._slot(topic, slot).drop_before(before)

@@ -59,6 +59,10 @@ class NoLog:
         del topic, slot
         return 0
 
+    async def start_offsets(self, topic: Topic) -> dict[int, int]:
+        del topic
+        return {}
+
     async def end_offsets(self, topic: Topic) -> dict[int, int]:
         """Return 0 for every slot."""
         del topic

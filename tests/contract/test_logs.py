@@ -66,6 +66,17 @@ async def test_the_ends_of_all_slots_can_be_asked_for_at_once(open_log: OpenLog)
         assert set(await log.end_offsets(Topic.CONTROL)) == {0}
 
 
+async def test_the_starts_of_all_slots_move_with_what_is_let_go(open_log: OpenLog) -> None:
+    """Who waits until everything is read must not wait for what is gone."""
+    async with open_log() as log:
+        offsets = await append(log, 2, b"a", b"b")
+        assert (await log.start_offsets(Topic.AUDIO))[2] <= offsets[0]
+        await log.trim(Topic.AUDIO, 2, offsets[1] + 1)
+        starts, ends = await log.start_offsets(Topic.AUDIO), await log.end_offsets(Topic.AUDIO)
+        assert set(starts) == set(range(SLOTS))
+        assert starts[2] == ends[2]
+
+
 async def test_an_entry_is_what_was_appended_and_where_it_lies(open_log: OpenLog) -> None:
     async with open_log() as log:
         (offset,) = await append(log, 2, b"\x00\xffvalue")

@@ -1,0 +1,1 @@
+"""Calls whose audio others write to a Kafka topic."""
