@@ -114,6 +114,8 @@ class IngestedCall:
                     return arrived, None
                 case Started() as start:
                     self._start = start
+                case Pressed():
+                    pass  # before any audio there is no place for it
             self._done(arrived.offset)
 
     # --- beginning -------------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def _number(attributes: Fields, name: str) -> int | None:
 
 
 def _json(value: bytes) -> Fields:
-    body = json_object(_text(value)) if value else {}
+    body = json_object(_text(value or b"{}"))
     if body is None:
         raise BadMessage("bad_json", "the event's data is not a JSON object")
     return body
