@@ -162,6 +162,12 @@ CALLS: Final = Dashboard(
                     (rate("trunkline_closes_total", "reason"),),
                 ),
                 Panel(
+                    "Calls that lost their connection",
+                    "ops",
+                    "And what became of them: resumed here, or given up.",
+                    (rate("trunkline_resumes_total", "outcome"),),
+                ),
+                Panel(
                     "HTTP refusals",
                     "ops",
                     "By status and code.",
