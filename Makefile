@@ -81,7 +81,13 @@ serve: setup ## Serve on this machine, everything in one process tree; PORT=N fo
 test-clients: setup ## Run the real clients of other systems (Deepgram, OpenAI, LiveKit and more) on the gateway
 	$(BIN)/python -m tests.clients.run
 
-.PHONY: test-page
+.PHONY: test-page newcomer diagrams
+newcomer: ## Follow the README to the letter in an empty folder, from clone to words; port 8080 must be free
+	$(PYTHON) -m tests.newcomer
+
+diagrams: setup ## Draw the state diagrams of docs/architecture.md from the code's tables
+	$(BIN)/python -m tests.support.state_diagrams
+
 test-page: setup ## Run the live page's tests in Chromium; its pictures are in build/page
 	$(BIN)/pytest tests/page
 
