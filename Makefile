@@ -106,6 +106,9 @@ bench-device: setup ## What a device does: batches, channels, word errors; on th
 bench-long-call: setup ## Whether the last minute of a long call is as fast as its second
 	$(BIN)/python -m tests.bench.long_call
 
+sim: setup ## Simulate 250 to 600 calls with a device killed, layer by layer; tables and pictures go to build/sim
+	$(BIN)/python -m scaler.sim
+
 # The dev lock is made first and holds the others to its versions, so that what was tested is what runs.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --override requirements/overrides.txt \

@@ -85,7 +85,7 @@ class DesiredPolicy:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._wanted = bounds.least
+        self._wanted: int | None = None  # as many as there are, until more or, for a while, less is needed
         self._calls: deque[tuple[float, int]] = deque()
         self._less_since: float | None = None
         self._given_up_at = -math.inf
@@ -112,21 +112,21 @@ class DesiredPolicy:
         return Desired(wanted, warm, reason)
 
     def _settle(self, needed: int, fleet: Fleet, now: float) -> int:
-        """Follow the need up at once and down slowly."""
-        if needed >= self._wanted:
-            self._wanted = needed
+        """Follow the need up at once and down slowly; what is there at first stays until it is known to be too much."""
+        bounds = self._bounds
+        there = min(max(bounds.least, len(fleet.shards) + fleet.starting), bounds.most)
+        wanted = there if self._wanted is None else self._wanted
+        strained = fleet.waiting > 0 or any(shard.rung > bounds.promised for shard in fleet.shards)
+        if needed > wanted - SLACK or strained:
             self._less_since = None
-            return self._wanted
-        strained = fleet.waiting > 0 or any(shard.rung > self._bounds.promised for shard in fleet.shards)
-        if needed > self._wanted - SLACK or strained:
-            self._less_since = None
-            return self._wanted
-        if self._less_since is None:
+            wanted = max(wanted, needed)
+        elif self._less_since is None:
             self._less_since = now
-        if now - self._less_since >= QUIET_S and now - self._given_up_at >= GIVE_UP_S:
-            self._wanted -= 1
+        elif now - self._less_since >= QUIET_S and now - self._given_up_at >= GIVE_UP_S:
+            wanted -= 1
             self._given_up_at = now
-        return self._wanted
+        self._wanted = wanted
+        return wanted
 
     def _pressed(self, fleet: Fleet) -> int:
         """What waiting finals ask for; nothing while an answer to that is on its way."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from scaler.policy.load import P95_WINDOW_S, ShardLoad
 
-__all__ = ["CALM", "CRITICAL", "MODEL_DOWN", "PACE_DOWN", "LadderPolicy", "Marks", "Step"]
+__all__ = ["CRITICAL", "MODEL_CALM", "MODEL_DOWN", "PACE_CALM", "PACE_DOWN", "LadderPolicy", "Marks", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,11 @@ CRITICAL: Final = Marks(wait_s=1.5, backlog_s=4.0, p95_s=2.4, utilisation=math.i
 DESPERATE_S: Final = 3.0
 """Wait of a final above which two rungs are taken at a time."""
 
-CALM: Final = Marks(wait_s=0.2, backlog_s=0.4, p95_s=1.5, utilisation=0.7)
-"""Below all of these, the utilisation being that of the rung above, the rung above may be tried."""
+PACE_CALM: Final = Marks(wait_s=0.2, backlog_s=0.4, p95_s=1.5, utilisation=0.8)
+"""Below all of these, the utilisation being that of the rung above, partials may come more often."""
+
+MODEL_CALM: Final = Marks(wait_s=0.2, backlog_s=0.4, p95_s=1.5, utilisation=0.7)
+"""The same for a larger model."""
 
 PACE_CALM_S: Final = 5.0
 """Seconds of calm before partials come more often again."""
@@ -155,12 +158,13 @@ class LadderPolicy:
         if above < 0:
             return None
         p95_known = now - self._changed_at >= P95_WINDOW_S
-        if CALM.passed(load, load.utilisation[above], p95_known=p95_known):
+        is_pace = self._levels[above] == self._levels[self.rung]
+        marks = PACE_CALM if is_pace else MODEL_CALM
+        if marks.passed(load, load.utilisation[above], p95_known=p95_known):
             self._calm_since = None
             return None
         if self._calm_since is None:
             self._calm_since = now
-        is_pace = self._levels[above] == self._levels[self.rung]
         calm_s, rest_s = (PACE_CALM_S, PACE_CALM_S) if is_pace else (MODEL_CALM_S, MODEL_REST_S)
         if now - self._calm_since < calm_s or now - self._changed_at < rest_s * self._patience[above]:
             return None

@@ -33,7 +33,7 @@ class Manner:
     """Least difference between the two, so that moving makes things better."""
     even_out: float = 0.3
     """Difference from which a place gives though it is not loaded: nothing should stand idle beside something busy."""
-    share: float = 0.05
+    share: float = 0.1
     """Of what a place holds that goes in one tick, at least one."""
     leaving_share: float = 0.2
     """The same for a place that closes."""

@@ -103,7 +103,7 @@ def test_none_is_given_up_while_any_shard_is_below_the_promised_rung_or_calls_ar
         assert policy.tick(strained, now).shards == 5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(load=st.floats(0.0, 20.0), spread=st.floats(0.0, 0.1), seed=st.integers(0, 1 << 32))
 def test_noise_on_a_constant_load_does_not_make_the_number_swing(load: float, spread: float, seed: int) -> None:
     """It may settle at the highest that the noise asks for, and stays there."""
@@ -112,7 +112,7 @@ def test_noise_on_a_constant_load_does_not_make_the_number_swing(load: float, sp
 
     wanted = [
         policy.tick(Fleet(shards=[shard(load * rng.uniform(1 - spread, 1 + spread), 50)]), float(now)).shards
-        for now in range(0, 7200, 5)
+        for now in range(0, 4800, 10)
     ]
 
     turns = [later - earlier for earlier, later in itertools.pairwise(wanted) if later != earlier]

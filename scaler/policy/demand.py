@@ -1,0 +1,102 @@
+"""What calls ask of the devices, at every rung: what is asked at the one in force, and what the others would cost.
+
+A rung that hides an overload does not hide the need: partials that come more rarely are counted as the speech they
+stand for, and windows of a small model as what a large one would take for them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from streaming.decoding import Kind
+from streaming.ladder import Ladder
+
+__all__ = ["DemandMeter", "WindowCost"]
+
+MEMORY_S: Final = 10
+"""Whole seconds over which is counted: long enough for people's pauses to even out over a few calls."""
+
+WindowCost = Callable[[str, float, int], float]
+"""Seconds of a whole device that a window takes in a full batch, by model, seconds of audio, and beam."""
+
+
+@dataclass(slots=True)
+class _Second:
+    at: int
+    speech_s: float = 0.0
+    """Speech that partials were asked for: the cadence in force, for each."""
+    partials: int = 0
+    partials_s: float = 0.0
+    """Length of their windows, together."""
+    finals: int = 0
+    finals_s: float = 0.0
+
+
+class DemandMeter:
+    """Counts what one shard's calls ask for.
+
+    Args:
+        ladder: Of the shard.
+        cost: What windows cost on its devices.
+    """
+
+    def __init__(self, ladder: Ladder, cost: WindowCost) -> None:
+        self._ladder = ladder
+        self._cost = cost
+        self._seconds: deque[_Second] = deque()
+        self._began_at: float | None = None
+
+    def asked(self, kind: Kind, seconds: float, rung: int, now: float) -> None:
+        """Count a window.
+
+        Args:
+            kind: Of it.
+            seconds: Of audio in it.
+            rung: In force.
+            now: Monotonic seconds.
+        """
+        if self._began_at is None:
+            self._began_at = now
+        if not self._seconds or self._seconds[-1].at != int(now):
+            self._seconds.append(_Second(int(now)))
+        second = self._seconds[-1]
+        if kind is Kind.FINAL:
+            second.finals += 1
+            second.finals_s += seconds
+        else:
+            second.speech_s += self._ladder[rung].cadence_s
+            second.partials += 1
+            second.partials_s += seconds
+
+    def utilisation(self, devices: float, now: float) -> tuple[float, ...]:
+        """What is asked for at each rung, over what devices can do.
+
+        Args:
+            devices: That are ready, a slow one counted as less than one; infinite utilisation if there are none.
+            now: Monotonic seconds.
+        """
+        while self._seconds and self._seconds[0].at < int(now) - MEMORY_S:
+            self._seconds.popleft()
+        if not self._seconds or self._began_at is None:
+            return (0.0,) * len(self._ladder)
+        over_s = max(1.0, min(float(MEMORY_S), now - self._began_at))
+        asked = [self._device_s(step) / over_s for step in range(len(self._ladder))]
+        return tuple(each / devices if devices > 0 else float("inf") for each in asked)
+
+    def _device_s(self, step: int) -> float:
+        """Device time that the counted speech would take at a rung."""
+        rung = self._ladder[step]
+        partials = sum(second.partials for second in self._seconds)
+        finals = sum(second.finals for second in self._seconds)
+        total_s = 0.0
+        if partials:
+            length_s = sum(second.partials_s for second in self._seconds) / partials
+            wanted = sum(second.speech_s for second in self._seconds) / rung.cadence_s
+            total_s += wanted * self._cost(rung.partial_model, length_s, 1)
+        if finals:
+            length_s = sum(second.finals_s for second in self._seconds) / finals
+            total_s += finals * self._cost(rung.final_model, length_s, rung.beam)
+        return total_s

@@ -1,0 +1,1 @@
+"""A simulated fleet: time is a number, devices are lines of cost, and everything that decides is the real code."""

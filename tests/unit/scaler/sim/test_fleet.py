@@ -1,0 +1,110 @@
+"""The simulator, at a size that takes seconds: what each layer is worth must show here, too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scaler.sim.__main__ import PROFILE, plans
+from scaler.sim.batching import Deadlines, measured
+from scaler.sim.fleet import simulate
+from scaler.sim.hardware import A10G
+from scaler.sim.queueing import Fifo
+from scaler.sim.report import draw, plots_available, table
+from scaler.sim.scenario import ALL, LAYERS, Happening, Kind, Scenario, Strategy, article
+from scaler.sim.tally import Result
+
+SMALL = replace(
+    article(A10G, devices=2, most=6),
+    base=40,
+    burst=100,
+    burst_at_s=20.0,
+    burst_ends_s=60.0,
+    ends_s=80.0,
+    warm_up_s=12.0,
+    happenings=(Happening(40.0, Kind.KILL),),
+)
+
+
+def run(scenario: Scenario, strategy: Strategy, seed: int = 7) -> Result:
+    return simulate(scenario, strategy, Fifo, Deadlines, seed)
+
+
+@pytest.fixture(scope="module")
+def everything() -> Result:
+    return run(SMALL, ALL)
+
+
+def test_with_all_layers_a_burst_and_a_death_cost_no_final_and_no_latency(everything: Result) -> None:
+    assert everything.failed == 0
+    assert everything.worst_p95_s < 3.0
+    assert everything.heal_s < 60.0
+    assert everything.turned_away == 0
+    assert everything.finals > 500
+
+
+def test_without_them_the_same_load_is_a_disaster() -> None:
+    """Else the simulation would show nothing."""
+    plain = run(SMALL, LAYERS[2])
+
+    assert plain.failed > 100
+    assert plain.burst_p95_s > 6.0
+    assert math.isinf(plain.heal_s)
+
+
+def test_the_same_seed_gives_the_same_run(everything: Result) -> None:
+    assert run(SMALL, ALL) == everything
+    assert run(replace(SMALL, ends_s=40.0), ALL, seed=8) != run(replace(SMALL, ends_s=40.0), ALL, seed=9)
+
+
+def test_noise_alone_changes_no_rung_to_and_fro() -> None:
+    calm = run(replace(SMALL, burst=61, happenings=()), ALL)
+
+    assert calm.turns == 0
+    assert calm.failed == 0
+
+
+@pytest.mark.parametrize("kind", [Kind.SPOT, Kind.SLOW])
+def test_machines_that_are_taken_away_or_slow_cost_nothing(kind: Kind) -> None:
+    hurt = run(replace(SMALL, happenings=(Happening(30.0, kind, lasts_s=20.0),), notice_s=20.0), ALL)
+
+    assert hurt.failed == 0
+    assert hurt.worst_p95_s < 3.0
+
+
+def test_calls_past_what_the_devices_can_do_are_refused_and_those_in_progress_go_on() -> None:
+    full = run(replace(SMALL, devices=1, most=1, base=40, burst=400, happenings=()), LAYERS[-1])
+
+    assert full.refused > 0
+    assert full.failed == 0
+    assert full.worst_p95_s < 3.0
+
+
+def test_a_measured_profile_is_a_device(tmp_path: Path) -> None:
+    """And what is drawn and printed says where its numbers come from."""
+    processor = measured(PROFILE)
+
+    assert processor.seconds("tiny.en", processor.frames("tiny.en", 2.0), 4) == pytest.approx(0.1551 + 4 * 0.0646)
+    assert processor.frames("base", 99.0) == 1000
+    assert "measured" in processor.provenance
+    assert "MODELLED" in A10G.provenance
+    shown = table(SMALL, [])
+    assert "MODELLED" in shown
+    assert plots_available()
+    file = tmp_path / "picture.png"
+    draw(SMALL, [run(replace(SMALL, ends_s=20.0), ALL)], file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_plan_can_be_simulated() -> None:
+    """A model without a line, or a happening nobody knows, would only show after minutes."""
+    for scenario, strategies in plans():
+        for strategy in strategies:
+            short = replace(scenario, base=10, burst=12, devices=2, most=3, warm_up_s=1.0, ends_s=6.0, ramp_s=1.0)
+            hurt = replace(
+                short, burst_at_s=2.0, happenings=tuple(replace(each, at_s=3.0) for each in short.happenings)
+            )
+            assert run(hurt, strategy).strategy == strategy.name
