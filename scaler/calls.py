@@ -19,13 +19,13 @@ from typing import Any, Final, Protocol
 import structlog
 
 from scaler.ears import Ear, Ears, SpeechDetector
-from scaler.pace import PaceKeeper
+from scaler.governor import Governor
 from streaming.call import LOST_S, CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
 from streaming.effects import Decode, Effect, Publish, ScoreSpeech
 from streaming.errors import TrunklineError
-from streaming.ladder import Ladder, Rung
+from streaming.ladder import Rung
 from streaming.records import (
     INTERNAL,
     AudioChunk,
@@ -42,6 +42,9 @@ from streaming.records import (
     Partial,
     PauseChanged,
     Record,
+)
+from streaming.records import (
+    Final as FinalRecord,
 )
 from streaming.reducer import ChannelProgress
 from streaming.session import Decoded, DecodeFailed, Event, Paced, Rested, Served, Session, SpeechScored, State
@@ -79,18 +82,6 @@ class Decoder(Protocol):
         """
         ...
 
-    def expected_wait_s(self) -> float:
-        """Seconds a final handed over now would wait."""
-        ...
-
-    def backlog_s(self) -> float:
-        """Seconds until all that was handed over is done, partials included."""
-        ...
-
-    def set_rung(self, rung: Rung) -> None:
-        """Put the models of a rung in force."""
-        ...
-
 
 class Observer(Protocol):
     """Hears what the shard did, for metrics."""
@@ -103,7 +94,7 @@ class Observer(Protocol):
         """A window was not decoded."""
         ...
 
-    def rung_changed(self, rung: Rung) -> None:
+    def rung_changed(self, rung: Rung, *, down: bool) -> None:
         """Another rung of the ladder is in force from here on."""
         ...
 
@@ -136,6 +127,8 @@ class Slot(Protocol):
 class _Call:
     session: Session
     slot: Slot
+    joined_at: float
+    """Monotonic seconds."""
     heard_at: float
     """Monotonic seconds of the last record of it, other than ``CallKept``."""
     kept_at: float
@@ -153,7 +146,7 @@ class Calls:
         detector: Voice activity.
         decoder: The devices.
         settings: Tuning of every channel.
-        ladder: Of quality; the devices hold the models of all rungs.
+        governor: Decides about load.
         observer: Hears what was done.
         idle_s: Seconds without a record after which a call is ended: whoever wrote its audio must be gone.
         clock: Monotonic seconds.
@@ -165,7 +158,7 @@ class Calls:
         decoder: Decoder,
         *,
         settings: ChannelSettings,
-        ladder: Ladder,
+        governor: Governor,
         observer: Observer,
         idle_s: float = IDLE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -177,7 +170,7 @@ class Calls:
         self._clock = clock
         self._calls: dict[str, _Call] = {}
         self._ears = Ears(detector, self._judged, self._deaf)
-        self._keeper = PaceKeeper(ladder)
+        self._governor = governor
         self._jobs = 0
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -211,11 +204,12 @@ class Calls:
             _log_fault(spec.call, problem)
             slot.publish(CallClosed(slot.epoch, spec.call, INTERNAL, 0.0, 0.0))
             return
-        self._calls[spec.call] = _Call(session, slot, self._clock(), self._clock())
+        now = self._clock()
+        self._calls[spec.call] = _Call(session, slot, now, now, now)
         slot.publish(CallStarted(slot.epoch, spec.call, spec.tenant, spec.labels, spec.protocol, spec.opened_at))
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
-        self._tell(spec.call, Paced(self._keeper.rung))
+        self._tell(spec.call, Paced(self._governor.rung))
 
     def hear(self, record: Heard) -> None:
         """Take what the log says of a call; of one that is not open, nothing."""
@@ -264,6 +258,8 @@ class Calls:
             case Publish(record):
                 assert not isinstance(record, Fence)  # a fence is of a slot, not of a call
                 call.slot.publish(record)
+                if isinstance(record, FinalRecord):
+                    self._governor.final(record.latency_s, self._clock())
                 if isinstance(record, CallClosed):
                     self._forget(call_id, call)
 
@@ -302,6 +298,7 @@ class Calls:
             deadline=effect.deadline,
         )
         kind = effect.window.kind
+        self._governor.asked(kind, effect.window.seconds, job.submitted_at)
         try:
             hypothesis = await self._decoder.decode(job)
         except Exception as problem:  # noqa: BLE001  whatever a device died of, the session decides what follows
@@ -328,12 +325,12 @@ class Calls:
             self._end_idle_calls()
 
     def _choose_rung(self) -> None:
-        before = self._keeper.rung
-        rung = self._keeper.tick(self._decoder.expected_wait_s(), self._decoder.backlog_s())
-        if rung is None:
+        before = self._governor.rung
+        step = self._governor.tick([call.joined_at for call in self._calls.values()], self._clock())
+        if step is None:
             return
-        self._decoder.set_rung(rung)
-        self._observer.rung_changed(rung)
+        rung = self._governor.rung
+        self._observer.rung_changed(rung, down=step.is_down)
         for call_id, call in list(self._calls.items()):
             self._tell(call_id, Paced(rung))
             if rung.final_model != before.final_model and call.session.spec.model is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ import structlog
 
 from scaler.calls import Calls
 from scaler.control import Coordinator, OwnLease
+from scaler.policy.load import ShardLoad
 from scaler.slots import MARK_EVERY_S, SNAPSHOT_EVERY, Slots
 from streaming.control import HEARTBEAT_S, ControlView
 from streaming.errors import BadRecord, LogError
@@ -20,6 +22,9 @@ from streaming.record_codec import decode, encode
 from streaming.records import Claim, ControlRecord, Heartbeat, Lease, Snapshot
 
 log = structlog.get_logger()
+
+OVERWHELMED: Final = 100.0
+"""Load of a shard that has no device at all: JSON knows no infinity."""
 
 TICK_S: Final = 0.1
 """Seconds between looks at what is due."""
@@ -40,8 +45,12 @@ class Policy(Protocol):
         """Return slots to be moved, each with the shard that is to have it."""
         ...
 
-    def load(self) -> float:
-        """Return the share of what this shard can do that it does, 0 and up."""
+    def load(self) -> ShardLoad | None:
+        """Return how this shard fares; None before it was measured."""
+        ...
+
+    def hear(self, view: ControlView, *, now: float) -> None:
+        """Take what the other shards say."""
         ...
 
 
@@ -187,13 +196,18 @@ class Membership:
         await self._write(records)
 
     async def _say_alive(self, now: float) -> None:
+        self._policy.hear(self.view, now=now)
+        load = self._policy.load()
         heartbeat = Heartbeat(
             self._name,
             self._slots.serving,
-            self._policy.load(),
+            load=min(load.utilisation[0], OVERWHELMED) if load else 0.0,
             draining=self._draining,
             busy=self._slots.busy,
             calls=len(self._calls),
+            room=load.room if load else None,
+            rung=load.rung if load else 0,
+            wait_s=load.wait_s if load and math.isfinite(load.wait_s) else 0.0,
         )
         try:
             self._beat = await self._log.append(Topic.LOAD, 0, self._name, encode(heartbeat))

@@ -12,10 +12,10 @@ from typing import Final
 
 from scaler.calls import IDLE_S, Calls, Decoder, Observer
 from scaler.ears import SpeechDetector
+from scaler.governor import Governor
 from scaler.membership import Membership, Policy, claim_key
 from scaler.slots import Slots
 from streaming.channel import ChannelSettings
-from streaming.ladder import Ladder
 from streaming.log import Log, Topic
 from streaming.record_codec import encode
 from streaming.records import Claim
@@ -34,7 +34,7 @@ class Shard:
         detector: Voice activity.
         decoder: The devices.
         settings: Tuning of every channel.
-        ladder: Of quality; the devices hold the models of all rungs.
+        governor: Decides about load.
         observer: Hears what was done.
         idle_s: Seconds without a record after which a call is ended: whoever wrote its audio must be gone.
         name: Of this shard; another one each time it starts.
@@ -48,7 +48,7 @@ class Shard:
         decoder: Decoder,
         *,
         settings: ChannelSettings,
-        ladder: Ladder,
+        governor: Governor,
         observer: Observer,
         idle_s: float = IDLE_S,
         name: str = ALONE,
@@ -59,7 +59,7 @@ class Shard:
         self._clock = clock
         self._decoder = decoder
         self._calls = Calls(
-            detector, decoder, settings=settings, ladder=ladder, observer=observer, idle_s=idle_s, clock=clock
+            detector, decoder, settings=settings, governor=governor, observer=observer, idle_s=idle_s, clock=clock
         )
         self._slots = Slots(log, name, self._calls, observer=observer, given_up=self._given_up)
         self._member: Membership | None = None

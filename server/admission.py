@@ -47,7 +47,7 @@ class CountingAdmission:
 
     Args:
         directory: Counts the calls.
-        slots: Returns the slots that are served.
+        slots: Returns the slots that are served and have room.
         max_calls: Calls of all tenants together.
         max_calls_per_tenant: Calls of one tenant.
         retry_after_s: What refused callers are told, in seconds.

@@ -70,7 +70,7 @@ class Members:
         What a shard says of its load is up to a second old. The calls that it has by now are counted in the directory,
         where every gateway's are, and those it cannot have known of are added.
         """
-        takers = self._takers()
+        takers = [member for member in self._takers() if _has_room(member, directory)]
         if not takers:
             return ()
         return min(takers, key=lambda member: _expected(member, directory)).heartbeat.slots
@@ -103,6 +103,12 @@ class Members:
                     if entry.offset + 1 >= end:
                         caught_up.set()
                 await asyncio.sleep(0)
+
+
+def _has_room(member: Member, directory: Directory) -> bool:
+    said = member.heartbeat
+    calls = sum(directory.calls_in(slot) for slot in said.slots)
+    return said.room is None or said.room > calls - said.calls
 
 
 def _expected(member: Member, directory: Directory) -> tuple[float, int]:

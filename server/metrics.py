@@ -182,6 +182,14 @@ class Metrics:
         self.capacity = Gauge(
             "trunkline_capacity_sessions", "Channels this shard can hold at a model.", ("model",), registry=registry
         )
+        self.room = Gauge(
+            "trunkline_room_calls", "Further calls this shard can take at its last rung.", registry=registry
+        )
+        self.final_p95 = Gauge(
+            "trunkline_recent_final_p95_seconds",
+            "95th percentile of the latency of finals over the last seconds; 0 if there were few.",
+            registry=registry,
+        )
         self.rung = Gauge("trunkline_rung", "Step of the quality ladder in force; 0 is the best.", registry=registry)
         self.rung_changes = Counter(
             "trunkline_rung_changes_total", "Steps on the quality ladder.", ("direction", "reason"), registry=registry

@@ -39,8 +39,9 @@ class ShardObserver:
         if kind is Kind.FINAL:
             log.warning("decode.failed", kind=kind.value, error=type(error).__name__, problem=str(error))
 
-    def rung_changed(self, rung: Rung) -> None:
+    def rung_changed(self, rung: Rung, *, down: bool) -> None:
         """Show what is in force."""
+        self._metrics.rung_changes.labels(*(("down", "load") if down else ("up", "room"))).inc()
         self._metrics.cadence.set(rung.cadence_s)
         log.info("shard.rung", final=rung.final_model, partial=rung.partial_model, cadence_s=rung.cadence_s)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import signal
 import socket
-from collections.abc import Iterable
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from gpu.loudness import LoudnessVad
-from gpu.pool import DevicePool
+from scaler.governor import Governor
+from scaler.leading import Leading, Others
 from scaler.shard import Shard
 from server.cluster_log import cluster_log
+from server.governed import GovernedDevices, show
 from server.health import Readiness
 from server.metrics import Metrics
 from server.observers import DeviceObserver, ShardObserver
@@ -23,15 +23,8 @@ from server.pages import serve_pages
 from server.quality import channel_settings, quality_ladder
 from server.settings import Settings
 from server.standalone import SCRIPTED_MELS, check_start, device_specs, find_detector, find_models
-from streaming.control import ControlView
 
 log = structlog.get_logger()
-
-FULL_S: float = 1.0
-"""Seconds of work before the devices that count as a full load."""
-
-CALL_LOAD: float = 0.01
-"""Load that a call is taken to be where the devices have nothing to wait for."""
 
 
 async def run(settings: Settings) -> int:
@@ -61,10 +54,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     scripted = settings.devices.engine == "scripted"
     mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
     metrics = Metrics(CollectorRegistry())
-    pool = DevicePool(device_specs(settings.devices, ladder), ladder[0], observer=DeviceObserver(metrics))
-    metrics.expected_wait.set_function(pool.expected_wait_s)
-    metrics.backlog.set_function(pool.backlog_s)
     name = f"{settings.shard.name or socket.gethostname()}-{secrets.token_hex(3)}"
+    devices = GovernedDevices(device_specs(settings.devices, ladder), ladder, metrics, DeviceObserver(metrics))
+    others = Others()
+    pool, governor = devices.pool, Governor(ladder, devices, name=name, others=others)
+    show(governor, metrics)
     joined = asyncio.Event()
 
     def readiness() -> Readiness:
@@ -87,7 +81,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             LoudnessVad() if scripted else find_detector(),
             pool,
             settings=channel_settings(settings.speech, settings.models.final_beam, mels),
-            ladder=ladder,
+            governor=governor,
             observer=ShardObserver(metrics),
             idle_s=settings.limits.call_idle_s,
             name=name,
@@ -96,25 +90,5 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         metrics.shard_slots.set_function(lambda: len(shard.slots))
         metrics.log_waiting.set_function(source.waiting_s)
         await check_start(pool)
-        await shard.join(joined, stop, drain_s=settings.shard.drain_s, policy=_Unmoved(pool, shard))
+        await shard.join(joined, stop, drain_s=settings.shard.drain_s, policy=Leading(name, governor, others))
         log.info("shard.left", name=name)
-
-
-class _Unmoved:
-    """Tells the load of the devices, and moves nothing that does not have to move."""
-
-    def __init__(self, pool: DevicePool, shard: Shard) -> None:
-        self._pool = pool
-        self._shard = shard
-
-    def load(self) -> float:
-        """Return the share of what this shard can do that it does."""
-        backlog_s = self._pool.backlog_s()
-        if math.isinf(backlog_s):
-            return 1.0  # its devices start again; others are better off meanwhile
-        return backlog_s / FULL_S + CALL_LOAD * self._shard.calls
-
-    def moves(self, view: ControlView, *, now: float) -> Iterable[tuple[int, str]]:
-        """Return none."""
-        del view, now
-        return ()

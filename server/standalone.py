@@ -21,10 +21,12 @@ from gpu.status import DeviceStatus
 from gpu.vad import SileroVad
 from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
+from scaler.governor import Governor
 from scaler.shard import Shard
 from server.cluster_log import log_settings
 from server.errors import BadSetting
 from server.gateway import Gateway
+from server.governed import GovernedDevices, show
 from server.health import Readiness
 from server.ingest.running import ingesting
 from server.metrics import Metrics
@@ -85,27 +87,38 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     source = MemoryLog(SLOTS)
     tally = Tally()
     specs = device_specs(settings.devices, ladder)
-    pool = DevicePool(specs, ladder[0], observer=TallyingDeviceObserver(metrics, tally))
+    devices = GovernedDevices(specs, ladder, metrics, TallyingDeviceObserver(metrics, tally))
+    pool, governor = devices.pool, Governor(ladder, devices)
+    show(governor, metrics)
     shard = Shard(
         source,
         LoudnessVad() if scripted else find_detector(),
         pool,
         settings=channel_settings(settings.speech, settings.models.final_beam, mels),
-        ladder=ladder,
+        governor=governor,
         observer=TallyingShardObserver(metrics, tally),
         idle_s=settings.limits.call_idle_s,
     )
-    metrics.expected_wait.set_function(pool.expected_wait_s)
-    metrics.backlog.set_function(pool.backlog_s)
     fenced = asyncio.Event()
 
     def readiness() -> Readiness:
         ready = fenced.is_set() and pool.status().ready
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
+    def open_slots() -> range:
+        return range(source.slots if governor.has_room(gateway.directory.live) else 0)
+
     metrics.ready_shards.set_function(lambda: readiness().ready)
     sampler = LoadSampler(shard, pool, specs, tally, ladder=ladder, slots=source.slots)
-    gateway = Gateway(settings, source, models=ladder.models, readiness=readiness, metrics=metrics, sampler=sampler)
+    gateway = Gateway(
+        settings,
+        source,
+        models=ladder.models,
+        readiness=readiness,
+        slots=open_slots,
+        metrics=metrics,
+        sampler=sampler,
+    )
     async with pool, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(shard.run(range(source.slots), fenced), name="shard")
         starting = tasks.create_task(check_start(pool), name="first-start")

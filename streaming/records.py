@@ -374,6 +374,12 @@ class Heartbeat:
     """Those of its slots that have calls."""
     calls: int = 0
     """Calls in progress."""
+    room: int | None = None
+    """Further calls it can take; None from one that does not say."""
+    rung: int = 0
+    """Step of the quality ladder in force; 0 is the best."""
+    wait_s: float = 0.0
+    """Seconds a final handed over now would wait."""
 
 
 @dataclass(frozen=True, slots=True)

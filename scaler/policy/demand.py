@@ -19,6 +19,11 @@ __all__ = ["DemandMeter", "WindowCost"]
 MEMORY_S: Final = 10
 """Whole seconds over which is counted: long enough for people's pauses to even out over a few calls."""
 
+USUAL_PARTIAL_S: Final = 3.0
+USUAL_FINAL_S: Final = 5.0
+USUAL_FINALS_PER_S: Final = 0.2
+"""Windows of somebody who speaks without a pause."""
+
 WindowCost = Callable[[str, float, int], float]
 """Seconds of a whole device that a window takes in a full batch, by model, seconds of audio, and beam."""
 
@@ -70,6 +75,12 @@ class DemandMeter:
             second.speech_s += self._ladder[rung].cadence_s
             second.partials += 1
             second.partials_s += seconds
+
+    def expected(self) -> float:
+        """Device seconds per second that a call is taken to need at the last rung before any is seen: one voice."""
+        last = self._ladder[len(self._ladder) - 1]
+        partial_s = self._cost(last.partial_model, USUAL_PARTIAL_S, 1) / last.cadence_s
+        return partial_s + USUAL_FINALS_PER_S * self._cost(last.final_model, USUAL_FINAL_S, last.beam)
 
     def utilisation(self, devices: float, now: float) -> tuple[float, ...]:
         """What is asked for at each rung, over what devices can do.

@@ -99,7 +99,8 @@ class DesiredPolicy:
         """
         calls = sum(shard.calls for shard in fleet.shards)
         self._note(calls, now)
-        asked = sum(shard.utilisation[self._bounds.promised] for shard in fleet.shards)
+        used = (shard.utilisation[self._bounds.promised] for shard in fleet.shards)
+        asked = sum(each for each in used if math.isfinite(each))  # a shard without a device cannot be measured
         each = asked / calls if calls and asked else SEED_SHARE
         steady = math.ceil((asked + fleet.waiting * each) / TARGET - 1e-9)
         warm = max(1, math.ceil(self._growth() * each / TARGET - 1e-9))

@@ -6,7 +6,9 @@
 | out of memory, 3 times in 5 min | drained and started again (each time the batch has been halved already) |
 | a batch stuck, or its process died, 4 times in 10 min | rested for 5 min: each start costs its calls seconds |
 | its driver or its card failed | condemned: nothing short of another machine, or a person, helps |
-| slower than its profile for 30 s | counted at its true speed, so that calls move away |
+
+One that is merely slow is not judged here: what its batches take is what the shard is measured by, and its windows go
+to others because they would be done there first.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ DEATHS: Final = (4, 600.0)
 REST_S: Final = 300.0
 """Seconds a device rests that dies again and again."""
 
+NEVER: Final = -math.inf
+
 MEMORY: Final = frozenset({"out_of_memory"})
 DEADLY: Final = frozenset({"stuck", "crash", "silent"})
 LOST: Final = frozenset({"card", "driver"})
@@ -51,9 +55,9 @@ class Act(StrEnum):
     RESTART = "restart"
     """Let it finish what it has, then start its process again."""
     REST = "rest"
-    """End its process and leave it down for ``REST_S``."""
+    """Let it finish what it has, and leave it down for ``REST_S``."""
     CONDEMN = "condemn"
-    """End its process and never start it again."""
+    """The same for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +90,11 @@ class _File:
     counted: Counter[str] = field(default_factory=Counter[str])
     memory: deque[float] = field(default_factory=deque[float])
     deaths: deque[float] = field(default_factory=deque[float])
+    anew: bool = False
+    """Whether its process ended since the last look."""
     held: bool = False
     steady_since: float | None = None
-    rests_until: float = -math.inf
+    rests_until: float = NEVER
     condemned: bool = False
 
 
@@ -117,6 +123,7 @@ class HealthPolicy:
     def _count(self, file: _File, signs: DeviceSigns, now: float) -> None:
         fresh = Counter(signs.faults) - file.counted
         file.counted = Counter(signs.faults)
+        file.anew = any(fresh[kind] for kind in DEADLY)
         file.memory.extend([now] * sum(fresh[kind] for kind in MEMORY))
         file.deaths.extend([now] * sum(fresh[kind] for kind in DEADLY))
         for times, (_, within_s) in ((file.memory, MEMORY_FAULTS), (file.deaths, DEATHS)):
@@ -126,6 +133,9 @@ class HealthPolicy:
     def _judge(self, file: _File, signs: DeviceSigns, now: float) -> tuple[Act, str] | None:
         if file.condemned or now < file.rests_until:
             return None
+        if file.rests_until > NEVER:
+            file.rests_until = NEVER
+            return Act.RESUME, f"it has rested for {REST_S / 60:g} min"
         lost = next((kind for kind in LOST if file.counted[kind]), None)
         if lost is not None:
             file.condemned = True
@@ -146,8 +156,10 @@ class HealthPolicy:
 
     def _listen(self, file: _File, signs: DeviceSigns, now: float) -> tuple[Act, str] | None:
         """Hold a device that says nothing, and take it back when it speaks steadily."""
-        if not signs.ready:  # whoever keeps its process knows better
+        if file.held and (file.anew or not signs.ready):
             file.held, file.steady_since = False, None
+            return Act.RESUME, "its process is another one"
+        if not signs.ready:
             return None
         if signs.silent_s > SILENT_S:
             file.steady_since = None

@@ -26,9 +26,6 @@ __all__ = ["Call", "Shard", "windows"]
 NOISE: Final = (0.9, 1.1)
 """Factors on what a batch takes."""
 
-EXPECTED_FINALS_PER_S: Final = 0.2
-"""Of a call before it is seen, as its share of a device is guessed."""
-
 FLAP_S: Final = 60.0
 
 _WINDOWS: dict[tuple[Kind, int], Window] = {}
@@ -208,7 +205,7 @@ class Shard:
         return ShardLoad(
             name=self.name,
             calls=len(self.calls),
-            room=0 if self.leaving else room(used[-1], len(self.calls) - young, young, self.expected()),
+            room=0 if self.leaving else room(used[-1], len(self.calls) - young, young, self._meter.expected()),
             rung=self.rung,
             utilisation=used,
             wait_s=wait_s,
@@ -217,12 +214,6 @@ class Shard:
             draining=self.leaving,
             seen_at=now,
         )
-
-    def expected(self) -> float:
-        """Utilisation at the last rung that a call is expected to cause."""
-        last = self._ladder[len(self._ladder) - 1]
-        partial_s = self._queue.each_s(last.partial_model, 3.0, 1) / last.cadence_s
-        return partial_s + EXPECTED_FINALS_PER_S * self._queue.each_s(last.final_model, 5.0, 1)
 
     # --- the device ------------------------------------------------------------------------------------------------
 

@@ -69,9 +69,9 @@ class TallyingShardObserver(ShardObserver):
         super().__init__(metrics)
         self._tally = tally
 
-    def rung_changed(self, rung: Rung) -> None:
+    def rung_changed(self, rung: Rung, *, down: bool) -> None:
         """Remember what is in force."""
-        super().rung_changed(rung)
+        super().rung_changed(rung, down=down)
         self._tally.rung = rung
         models = " / ".join(dict.fromkeys((rung.partial_model, rung.final_model)))
         care = "with care" if rung.beam > 1 else "greedily"

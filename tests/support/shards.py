@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, cast
@@ -12,6 +12,8 @@ from typing import Final, cast
 import numpy as np
 
 from scaler.ears import Ear
+from scaler.governor import Governor
+from scaler.policy.health import DeviceSigns, Verdict
 from scaler.shard import IDLE_S, Shard
 from streaming.call import AudioFormat, CallSpec
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind
@@ -113,6 +115,18 @@ class SceneDecoder:
         """Seconds until all is done."""
         return self.work_s
 
+    def window_s(self, model: str, seconds: float, beam: int) -> float:
+        """Windows cost next to nothing."""
+        del model, seconds, beam
+        return 0.001
+
+    def signs(self) -> Sequence[DeviceSigns]:
+        """One device, and it is well."""
+        return [DeviceSigns(name="scene", ready=True)]
+
+    def obey(self, verdict: Verdict) -> None:
+        """There is nothing to be done with a well device."""
+
     def set_rung(self, rung: Rung) -> None:
         """Put the models of a rung in force."""
         self.rungs.append(rung)
@@ -142,8 +156,9 @@ class Notes:
             self._news.clear()
             await self._news.wait()
 
-    def rung_changed(self, rung: Rung) -> None:
+    def rung_changed(self, rung: Rung, *, down: bool) -> None:
         """Another rung is in force."""
+        del down
         self.rungs.put_nowait(rung)
 
 
@@ -176,7 +191,7 @@ class Workshop:
             self.detector,
             self.decoder,
             settings=settings_for_tests(),
-            ladder=LADDER,
+            governor=Governor(LADDER, self.decoder),
             observer=self.notes,
             idle_s=idle_s,
             clock=clock,

@@ -15,6 +15,8 @@ import pytest
 
 from gpu.loudness import LoudnessVad
 from scaler.control import TAKE_UP_S
+from scaler.governor import Governor
+from scaler.policy.load import ShardLoad
 from scaler.shard import Shard
 from streaming.call import AudioFormat, CallSpec
 from streaming.control import LEASE_S, ControlView
@@ -50,9 +52,12 @@ class Moves:
         wanted, self.wanted = self.wanted, []
         return wanted
 
-    def load(self) -> float:
-        """Return no load."""
-        return 0.0
+    def load(self) -> ShardLoad | None:
+        """Nothing was measured."""
+        return None
+
+    def hear(self, view: ControlView, *, now: float) -> None:
+        """Whatever others say."""
 
 
 @dataclass(slots=True)
@@ -96,12 +101,13 @@ class World:
     async def join(self, name: str) -> Machine:
         """Start a shard and wait until it is a member."""
         policy = Moves()
+        decoder = SceneDecoder(self.scenes)
         shard = Shard(
             self.log,
             LoudnessVad(),
-            SceneDecoder(self.scenes),
+            decoder,
             settings=settings_for_tests(),
-            ladder=LADDER,
+            governor=Governor(LADDER, decoder),
             observer=Notes(),
             name=name,
             clock=self._clock,

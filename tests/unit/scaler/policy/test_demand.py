@@ -70,3 +70,7 @@ def test_a_meter_that_has_just_begun_does_not_think_the_past_was_silent() -> Non
     meter.asked(Kind.FINAL, 1.0, 2, 100.0)
 
     assert meter.utilisation(1, 100.5)[2] == pytest.approx(0.01)
+
+
+def test_a_call_that_was_not_seen_yet_is_taken_for_one_voice_at_the_last_rung() -> None:
+    assert DemandMeter(LADDER, cost).expected() == pytest.approx(0.03 / 2 + 0.2 * 0.05)

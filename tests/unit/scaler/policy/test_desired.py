@@ -58,6 +58,13 @@ def test_a_shard_without_a_device_says_nothing_of_waits() -> None:
     assert DesiredPolicy(Bounds()).tick(Fleet(shards=[shard(0.1, wait_s=math.inf)]), 0.0).shards == 2
 
 
+def test_a_shard_whose_devices_all_died_does_not_ask_for_infinitely_many() -> None:
+    """It crashed the shard, once."""
+    fleet = Fleet(shards=[shard(math.inf, wait_s=math.inf), shard(0.7)])
+
+    assert DesiredPolicy(Bounds()).tick(fleet, 0.0).shards == 2
+
+
 def test_calls_that_were_refused_are_provided_for() -> None:
     """Else a fleet that refuses would look as if it had just enough."""
     assert DesiredPolicy(Bounds()).tick(Fleet(shards=[shard(0.75, 10)], waiting=20), 0.0).shards == 4

@@ -38,11 +38,14 @@ def test_a_device_that_says_nothing_is_held_until_it_speaks_steadily() -> None:
     assert policy.fit("gpu", 6.0)
 
 
-def test_a_device_that_starts_again_is_not_held_any_more() -> None:
+@pytest.mark.parametrize("again", [signs(ready=False), signs(silent=1)])
+def test_a_device_that_starts_again_is_not_held_any_more(again: list[DeviceSigns]) -> None:
+    """A process that starts within a second is never seen down; without this its calls had no device for good."""
     policy = HealthPolicy()
     assert policy.tick(signs(silent_s=5.0), 0.0)
 
-    assert policy.tick(signs(ready=False), 1.0) == []
+    assert [verdict.act for verdict in policy.tick(again, 1.0)] == [Act.RESUME]
+    assert policy.tick(signs(ready=False, silent=1), 2.0) == []
     assert policy.fit("gpu", 1.0)
 
 
@@ -66,6 +69,7 @@ def test_a_device_that_dies_again_and_again_is_left_down_for_a_while() -> None:
     assert verdict == Verdict("gpu", Act.REST, "its process ended 4 times within 10 min")
     assert policy.tick(signs(crash=9), 100.0 + REST_S - 1) == []
     assert not policy.fit("gpu", 100.0 + REST_S - 1)
+    assert policy.tick(signs(crash=9), 100.0 + REST_S) == [Verdict("gpu", Act.RESUME, "it has rested for 5 min")]
     assert policy.fit("gpu", 100.0 + REST_S)
 
 

@@ -61,7 +61,7 @@ def test_a_step_of_the_ladder_is_shown_and_told() -> None:
     """It is the first thing that happens under load."""
     tally = Tally()
     slow = Rung("tiny", "base", cadence_s=2.0)
-    TallyingShardObserver(Metrics(CollectorRegistry()), tally).rung_changed(slow)
+    TallyingShardObserver(Metrics(CollectorRegistry()), tally).rung_changed(slow, down=True)
 
     assert tally.rung == slow
     assert [each.text for each in tally.happenings()] == ["tiny / base, finals greedily, interim words every 2 s"]
