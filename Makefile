@@ -109,6 +109,9 @@ bench-long-call: setup ## Whether the last minute of a long call is as fast as i
 sim: setup ## Simulate 250 to 600 calls with a device killed, layer by layer; tables and pictures go to build/sim
 	$(BIN)/python -m scaler.sim
 
+drill: setup ## Slow a device, kill one and double the load of a real server; four minutes, a picture in build/bench
+	$(BIN)/python -m tests.bench.drill
+
 # The dev lock is made first and holds the others to its versions, so that what was tested is what runs.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" --override requirements/overrides.txt \
