@@ -30,7 +30,7 @@ from tests.bench.scoring import Value, percentiles
 from tests.bench.script import Utterance, pool, script
 from tests.support.servers import children_of, command_of
 from trunkline import Final as FinalEvent
-from trunkline.messages import ServerMessage
+from trunkline.messages import Event
 from trunkline.timing import CallTiming
 
 RUNGS: Final = (
@@ -72,7 +72,7 @@ class Witness(CallTiming):
         self._began_at = began_at
         self._said = said
 
-    def heard(self, event: ServerMessage, now: float) -> None:
+    def heard(self, event: Event, now: float) -> None:
         """Note a final."""
         if isinstance(event, FinalEvent):
             self._said.append((now - self._began_at, event))

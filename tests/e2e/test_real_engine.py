@@ -16,7 +16,7 @@ from tests.support.servers import ROOT, ServerProcess, kill
 from trunkline.audio import Recording, read_file
 from trunkline.bridge import play
 from trunkline.framing import NativeFraming
-from trunkline.messages import Closed, ServerMessage
+from trunkline.messages import Closed, Event
 from trunkline.messages import Final as FinalText
 from trunkline.reference import read_reference
 from trunkline.timing import spread
@@ -39,9 +39,9 @@ def first(seconds: float) -> Recording:
 
 async def test_the_bundled_call_is_understood_while_it_is_spoken(real: ServerProcess) -> None:
     """The promise of the whole: both sides, in order, right, soon after they were said."""
-    transcript_, told = Transcript(), list[ServerMessage]()
+    transcript_, told = Transcript(), list[Event]()
 
-    def hear(event: ServerMessage) -> None:
+    def hear(event: Event) -> None:
         told.append(event)
         transcript_.add(event)
 

@@ -13,7 +13,7 @@ from trunkline.audio import Recording
 from trunkline.bridge import play
 from trunkline.demo import demonstrate, summary
 from trunkline.framing import FRAMINGS
-from trunkline.messages import Final, ServerMessage
+from trunkline.messages import Event, Final
 from trunkline.reference import Reference
 from trunkline.timing import Turn
 
@@ -68,7 +68,7 @@ async def test_a_wrong_key_is_refused_with_a_reason() -> None:
 @pytest.mark.parametrize("key", [None, "right"], ids=["open", "with a key"])
 async def test_every_framing_carries_a_call_and_its_text(name: str, key: str | None) -> None:
     """The load generator speaks three formats; each must reach both sides of the call."""
-    heard: list[ServerMessage] = []
+    heard: list[Event] = []
     chosen = settings(auth__keys='{acme = ["right"]}') if key else settings()
     async with running(chosen) as server:
         framing = FRAMINGS[name](AUDIO, ("customer", "agent"), key)

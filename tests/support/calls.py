@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from trunkline import Audio, Call, Closed, Partial, ServerMessage, connect
+from trunkline import Audio, Call, Closed, Event, Partial, connect
 from trunkline import Final as FinalText
 
 CHUNK_S: Final = 0.02
@@ -24,7 +24,7 @@ class Caller:
 
     def __init__(self, call: Call, bytes_per_s: int) -> None:
         self.call = call
-        self.heard: list[tuple[float, ServerMessage]] = []
+        self.heard: list[tuple[float, Event]] = []
         """With the monotonic seconds at which each came."""
         self.sent_s = 0.0
         """Seconds of audio sent so far."""

@@ -16,7 +16,7 @@ from trunkline.audio import Recording
 from trunkline.errors import CallFailed, ConnectionLost, Refused, TrunklineError
 from trunkline.framing import Framing
 from trunkline.link import open_socket
-from trunkline.messages import Closed, Error, Ready, ServerMessage
+from trunkline.messages import Closed, Error, Event, Ready
 from trunkline.pacing import paced
 from trunkline.timing import CallTiming, Latencies, Turn
 from trunkline.watch import watch
@@ -43,7 +43,7 @@ class Played:
     """The most that this machine itself sent audio too late; over 0.1 it is too slow for the test."""
 
 
-def _ignore(_event: ServerMessage) -> None:
+def _ignore(_event: Event) -> None:
     pass
 
 
@@ -55,7 +55,7 @@ async def play(
     turns: Iterable[Turn] | None = None,
     duration_s: float | None = None,
     key: str | None = None,
-    on_event: Callable[[ServerMessage], None] = _ignore,
+    on_event: Callable[[Event], None] = _ignore,
 ) -> Played:
     """Play a call in real time and wait for its last final.
 
@@ -130,7 +130,7 @@ class _Line:
     """
 
     def __init__(
-        self, socket: ClientConnection, framing: Framing, timing: CallTiming, on_event: Callable[[ServerMessage], None]
+        self, socket: ClientConnection, framing: Framing, timing: CallTiming, on_event: Callable[[Event], None]
     ) -> None:
         self.ready = asyncio.Event()
         """The server took the call."""
@@ -216,7 +216,7 @@ class _Line:
         if happened is self._broken or not happened.is_set():
             self._raise_problem()
 
-    def _hear(self, event: ServerMessage) -> None:
+    def _hear(self, event: Event) -> None:
         self._timing.heard(event, time.monotonic())
         match event:
             case Ready():

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final as Constant
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from trunkline import messages
-from trunkline.errors import CallFailed, Refused
-from trunkline.link import address, authorization, open_socket
-from trunkline.messages import Audio, Close, Closed, Finalize, Finalized, KeepAlive, Ready, Start
+from trunkline.errors import CallFailed, ConnectionLost, Refused, TrunklineError
+from trunkline.link import address, authorization, connect_socket
+from trunkline.messages import (
+    Ack,
+    Audio,
+    Close,
+    Closed,
+    Error,
+    Final,
+    Finalize,
+    Finalized,
+    GoAway,
+    KeepAlive,
+    Pause,
+    Paused,
+    Ready,
+    Reconnecting,
+    Resume,
+    Resumed,
+    Start,
+    Unpause,
+    Unpaused,
+)
+from trunkline.outgoing import Asked, Outgoing
+from trunkline.reconnecting import NEVER, Absence
+from trunkline.ring import silence
 from trunkline.stream import EventStream
 
-FRAME_BYTES: Final = 65_536
-"""Longest frame sent; longer audio goes in several. Servers take 256 KiB unless told otherwise."""
+UNACKNOWLEDGED_S: Constant = 60.0
+"""Most audio, in seconds, that is kept to be sent again; ``send`` waits beyond it."""
+
+HAND_OVER_S: Constant = 20.0
+"""Seconds a server has to hand a call over; one that lost the shard of the call needs up to 10."""
 
 
 @asynccontextmanager
@@ -36,8 +63,13 @@ async def connect(
     metadata: Mapping[str, str] | None = None,
     key: str | None = None,
     open_timeout_s: float = 10.0,
+    resume: bool = True,
 ) -> AsyncGenerator[Call]:
     """Start a call; leaving the context without an error closes it and waits for the last finals.
+
+    A connection that breaks is made again, by itself, at this address: the server keeps the call for a minute, audio it
+    has not acknowledged is sent again, and finals that were missed come first. ``Reconnecting`` and ``Resumed`` are
+    among the call's events.
 
     Args:
         url: Address of the server, such as ``ws://127.0.0.1:8080``.
@@ -53,11 +85,12 @@ async def connect(
         metadata: Kept with the call.
         key: API key.
         open_timeout_s: How long connecting and starting may each take, in seconds.
+        resume: Whether to go on after a connection broke; else the call ends with it.
 
     Raises:
         Refused: If the server does not take the call.
         Unreachable: If there is no server.
-        ConnectionLost: If the connection breaks.
+        ConnectionLost: If the connection breaks, and the call cannot be resumed in time.
         CallFailed: If the server gives up the call.
         ValueError: If the address is none, or there are labels and not one for each channel.
     """
@@ -74,13 +107,27 @@ async def connect(
         endpoint_ms=endpoint_ms,
         utterance_end_ms=utterance_end_ms,
         metadata=dict(metadata or {}),
+        resumable=resume,
     )
-    where = address(url, "/v1/stream")
-    async with open_socket(where, authorization(key), open_timeout_s=open_timeout_s) as socket:
-        live = Call(socket, start)
-        async with live.running(open_timeout_s):
-            yield live
-            await live.finish()
+    server = Server(url, authorization(key), open_timeout_s)
+    live = Call(await server.connect("/v1/stream"), start, server)
+    async with live.running(open_timeout_s):
+        yield live
+        await live.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where calls are made, and gone on with."""
+
+    url: str
+    headers: Mapping[str, str]
+    open_timeout_s: float = 10.0
+
+    async def connect(self, path: str) -> ClientConnection:
+        """Connect to a path; see ``trunkline.link.connect_socket``."""
+        where = address(self.url.removesuffix("/v1/stream"), path)
+        return await connect_socket(where, self.headers, open_timeout_s=self.open_timeout_s)
 
 
 class Call(EventStream):
@@ -91,11 +138,19 @@ class Call(EventStream):
     Args:
         socket: An open connection.
         start: What the call is.
+        server: Where to connect again.
     """
 
-    def __init__(self, socket: ClientConnection, start: Start) -> None:
+    def __init__(self, socket: ClientConnection, start: Start, server: Server) -> None:
         super().__init__(socket)
         self._start = start
+        self._server = server
+        self._outgoing = Outgoing(start.audio, UNACKNOWLEDGED_S)
+        self._arrived = [0] * start.audio.channels  # finals of each channel
+        self._resumed: Resumed | None = None  # what the newest connection began with
+        self._leaving = False  # whether the server asked to be left
+        self._silent = False  # whether silence is sent in place of what is given
+        self._marks: list[tuple[type[Paused | Unpaused], Asked, asyncio.Event]] = []
         self._ready = asyncio.Event()
         self._accepted: Ready | None = None
         self._rest = b""  # the beginning of a sample whose end is in the next send
@@ -130,19 +185,41 @@ class Call(EventStream):
             Refused: If the server does not take the call.
             ConnectionLost: If the connection breaks.
         """
-        async with self._reading():
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._send(messages.dump(self._start))
-                    await self._unless_over(self._ready)
-            except TimeoutError as problem:
-                raise Refused("no_answer", f"the server did not accept the call within {timeout_s:g} s") from problem
-            except CallFailed as failure:
-                raise Refused(failure.code, failure.message, retry_after_s=failure.retry_after_s) from failure
-            yield
+        try:
+            async with self._reading():
+                await self._begin(timeout_s)
+                try:
+                    yield
+                except BaseException:
+                    await self._break_off()
+                    raise
+        finally:
+            await self._outgoing.stop()
+            await self._socket.close()
+
+    async def _begin(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                with suppress(ConnectionClosed):  # the reader knows why
+                    await self._socket.send(messages.dump(self._start))
+                await self._unless_over(self._ready)
+        except TimeoutError as problem:
+            raise Refused("no_answer", f"the server did not accept the call within {timeout_s:g} s") from problem
+        except CallFailed as failure:
+            raise Refused(failure.code, failure.message, retry_after_s=failure.retry_after_s) from failure
+        self._outgoing.start(self._socket)
+
+    async def _break_off(self) -> None:
+        """Leave nothing behind: a call that this side breaks off is not to be kept for a minute."""
+        await self._outgoing.stop()
+        if self._may_resume and not (self._closing or self.over):
+            with suppress(ConnectionClosed):
+                await self._socket.send(messages.dump(Close()))
 
     async def send(self, audio: bytes | bytearray | memoryview) -> None:
         """Send samples, channels interleaved; a sample may be split over two sends.
+
+        While the connection is being made again, audio is kept; beyond a minute of it this waits.
 
         Raises:
             CallFailed: If the server has ended the call.
@@ -154,9 +231,11 @@ class Call(EventStream):
         given = self._rest + bytes(audio)
         whole = len(given) - len(given) % self._start.audio.frame_bytes
         self._rest = given[whole:]
-        step = FRAME_BYTES - FRAME_BYTES % self._start.audio.frame_bytes
-        for begin in range(0, whole, step):
-            await self._send(given[begin : min(begin + step, whole)])
+        self._check_open()
+        audio_given = silence(whole, self._start.audio) if self._silent else given[:whole]
+        await self._outgoing.audio(audio_given, self._over)
+        if self.over:
+            self._check_open()
 
     async def keepalive(self) -> None:
         """Tell the server that the call goes on though no audio comes, as on hold.
@@ -165,7 +244,31 @@ class Call(EventStream):
             CallFailed: If the server has ended the call.
             ConnectionLost: If the connection broke.
         """
-        await self._send(messages.dump(KeepAlive()))
+        await self._ask(KeepAlive(), again=False)
+
+    async def pause(self) -> None:
+        """Have nothing heard of what is sent from here on; returns once that is marked in the transcript.
+
+        Silence is sent in its place: not even the server gets to hear it.
+
+        Raises:
+            CallFailed: If the server has ended the call.
+            ConnectionLost: If the connection broke.
+        """
+        self._silent = True
+        await self._mark(Pause(), Paused)
+
+    async def unpause(self) -> None:
+        """Have what is sent heard again; see ``pause``."""
+        await self._mark(Unpause(), Unpaused)
+
+    async def _mark(self, request: Pause | Unpause, answer: type[Paused | Unpaused]) -> None:
+        happened = asyncio.Event()
+        asked = await self._ask(request)
+        if answer is Unpaused:
+            self._silent = False
+        self._marks.append((answer, asked, happened))
+        await self._unless_over(happened)
 
     async def finalize(self, channel: int | None = None) -> None:
         """Make everything sent so far final; returns once all those finals are in ``transcript``.
@@ -183,11 +286,14 @@ class Call(EventStream):
         self._asked += 1
         marker = f"f{self._asked}"
         answered = self._finalized[marker] = asyncio.Event()
+        asked: Asked | None = None
         try:
-            await self._send(messages.dump(Finalize(marker, channel)))
+            asked = await self._ask(Finalize(marker, channel))
             await self._unless_over(answered)
         finally:
             del self._finalized[marker]
+            if asked is not None:
+                self._outgoing.answered(asked)
 
     async def close(self) -> Closed:
         """Say that no more audio comes, and wait for the last finals; events can still be read afterwards.
@@ -201,7 +307,7 @@ class Call(EventStream):
         """
         if not self._closing and not self.over:
             self._closing = True
-            await self._send(messages.dump(Close()))
+            await self._outgoing.ask(messages.dump(Close()), self._over)
         await self._over.wait()
         self._check()
         assert self.closed is not None
@@ -221,6 +327,14 @@ class Call(EventStream):
                 return
             case Finalized(id=marker) if marker in self._finalized:
                 self._finalized[marker].set()
+            case Ack(audio_s):
+                self._outgoing.acknowledge(audio_s)
+            case Final(channel=channel, number=number):
+                if number < self._arrived[channel]:
+                    return  # of before the break, and here already
+                self._arrived[channel] = number + 1
+            case Paused() | Unpaused():
+                self._marked(type(event))
             case _:
                 pass
         super()._take(event)
@@ -229,16 +343,104 @@ class Call(EventStream):
         """A server that drains while the call ends has still sent all of it."""
         return self.closed is not None and (self._fatal is None or self._closing)
 
-    async def _send(self, frame: str | bytes) -> None:
-        if not self.over:
-            try:
-                await self._socket.send(frame)
-            except ConnectionClosed:
-                await self._over.wait()
-            else:
+    def _marked(self, kind: type[Paused | Unpaused]) -> None:
+        """Wake whoever asked first for such a mark."""
+        for mark in self._marks:
+            if mark[0] is kind:
+                self._marks.remove(mark)
+                self._outgoing.answered(mark[1])
+                mark[2].set()
                 return
-        self._check()
-        raise CallFailed("call_ended", "the server has ended the call; start another one")
+
+    async def _ask(self, request: messages.ClientMessage, *, again: bool = True) -> Asked:
+        self._check_open()
+        return await self._outgoing.ask(messages.dump(request), self._over, again=again)
+
+    def _check_open(self) -> None:
+        """Raise if nothing more can be sent."""
+        if self.over:
+            self._check()
+            raise CallFailed("call_ended", "the server has ended the call; start another one")
+
+    # --- another connection ---
+
+    @property
+    def _may_resume(self) -> bool:
+        return self._accepted is not None and self._accepted.resume_token is not None
+
+    async def _listen(self) -> None:
+        """Take every event of the connection, to its end or until the server asks to be left."""
+        with suppress(ConnectionClosed):
+            async for frame in self._socket:
+                event = messages.parse(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
+                if event is not None:
+                    self._take(event)
+                if isinstance(event, GoAway) and self._may_resume:
+                    self._leaving = True
+                    return
+
+    async def _go_on(self) -> bool:
+        """Go on with the call on another connection, if it is not over."""
+        code = self._socket.close_code
+        lost = self.closed is None and self._fatal is None and (self._leaving or code not in NEVER)
+        if not (self._may_resume and lost):
+            return False
+        reason = "the server is about to stop" if self._leaving else f"the connection broke (close code {code})"
+        await self._outgoing.stop()
+        await self._socket.close(1001 if self._leaving else 1000)
+        self._leaving = False
+        absence = Absence(self.ready.resume_s or 0.0, self._server.url, reason)
+        while True:
+            wait_s = absence.next_s()
+            self._inbox.put(Reconnecting(absence.tries, wait_s, absence.reason))
+            await asyncio.sleep(wait_s)
+            try:
+                await self._resume()
+            except (Refused, ConnectionLost) as problem:
+                absence.failed(problem)
+            else:
+                absence.succeeded()
+                return True
+
+    async def _resume(self) -> None:
+        """Take the call back; missed finals come in on the way.
+
+        Raises:
+            Refused: If the server does not hand it over.
+            ConnectionLost: If that connection breaks, too, or cannot be made.
+        """
+        socket = await self._server.connect("/v1/resume")
+        token = self.ready.resume_token or ""
+        self._resumed = None
+        self._socket = socket
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await socket.send(messages.dump(Resume(self.id, token, tuple(self._arrived))))
+                while self._resumed is None and self.closed is None:
+                    self._take_back(await socket.recv())
+        except TimeoutError as problem:
+            await socket.close()
+            raise ConnectionLost(f"the server did not hand the call over within {HAND_OVER_S:g} s") from problem
+        except ConnectionClosed as problem:
+            raise ConnectionLost("the connection broke while the call was handed over") from problem
+        except TrunklineError:
+            await socket.close()
+            raise
+        if self._resumed is not None:
+            self._outgoing.start(socket, self._resumed.samples * self._start.audio.frame_bytes)
+
+    def _take_back(self, frame: str | bytes) -> None:
+        event = messages.parse(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
+        match event:
+            case Error(fatal=True):
+                raise Refused(event.code, event.message, retry_after_s=event.retry_after_s)
+            case Resumed():
+                self._resumed = event
+                self._take(event)
+            case None:
+                pass
+            case _:
+                self._take(event)
 
     async def _unless_over(self, happened: asyncio.Event) -> None:
         """Wait for something that the end of the call would prevent."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from trunkline.audio import Recording
 from trunkline.bridge import play
 from trunkline.framing import TwilioFraming
-from trunkline.messages import ServerMessage
+from trunkline.messages import Event
 from trunkline.reference import Reference
 from trunkline.screen import CallScreen
 from trunkline.timing import Latencies, spread
@@ -60,7 +60,7 @@ async def demonstrate(
     transcript = Transcript()
     with CallScreen(console, labels) as screen:
 
-        def hear(event: ServerMessage) -> None:
+        def hear(event: Event) -> None:
             transcript.add(event)
             screen.show(event)
 

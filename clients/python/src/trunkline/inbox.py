@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 
-from trunkline.messages import Ack, Partial, ServerMessage
+from trunkline.messages import Ack, Event, Partial
 
 
 class Inbox:
@@ -15,12 +15,12 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self._events: dict[Hashable, ServerMessage] = {}
+        self._events: dict[Hashable, Event] = {}
         self._count = 0
         self._changed = asyncio.Event()
         self._ended = False
 
-    def put(self, event: ServerMessage) -> None:
+    def put(self, event: Event) -> None:
         """Add an event; one it makes pointless goes."""
         key = self._key(event)
         self._events.pop(key, None)
@@ -32,7 +32,7 @@ class Inbox:
         self._ended = True
         self._changed.set()
 
-    async def get(self) -> ServerMessage | None:
+    async def get(self) -> Event | None:
         """Return the oldest event, or None after the last one."""
         while not self._events:
             if self._ended:
@@ -41,7 +41,7 @@ class Inbox:
             await self._changed.wait()
         return self._events.pop(next(iter(self._events)))
 
-    def _key(self, event: ServerMessage) -> Hashable:
+    def _key(self, event: Event) -> Hashable:
         match event:
             case Partial():
                 return ("partial", event.channel)

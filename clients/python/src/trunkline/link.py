@@ -59,14 +59,15 @@ async def open_socket(
         Refused: If the server answers with something else than a WebSocket.
         Unreachable: If nobody answers.
     """
-    socket = await _connect(url, headers, open_timeout_s)
+    socket = await connect_socket(url, headers, open_timeout_s=open_timeout_s)
     try:
         yield socket
     finally:
         await socket.close()
 
 
-async def _connect(url: str, headers: Mapping[str, str], open_timeout_s: float) -> ClientConnection:
+async def connect_socket(url: str, headers: Mapping[str, str], *, open_timeout_s: float = 10.0) -> ClientConnection:
+    """Connect; see ``open_socket``. Whoever asks must close it."""
     where = f"{urlsplit(url).hostname}:{urlsplit(url).port or '(default port)'}"
     try:
         return await connect_websocket(

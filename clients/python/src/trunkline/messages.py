@@ -358,6 +358,24 @@ ServerMessage = (
     | Closed
 )
 
+# --- from this client itself ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The connection broke, and another one is made to go on with the call; ``Resumed`` follows if that succeeds."""
+
+    tries: int
+    """1 and up within one break."""
+    wait_s: float
+    """Seconds until this try."""
+    reason: str
+    """What broke the connection, or why the last try failed."""
+
+
+Event = ServerMessage | Reconnecting
+"""What a call tells its user."""
+
 TYPES: Constant[Mapping[type[object], str]] = {
     Start: "start",
     Resume: "resume",
@@ -390,14 +408,14 @@ _LEFT_OUT: Constant = frozenset({"retry_after_s", "resume_token", "resume_s"})
 _DEFAULTS: Constant[Mapping[str, bool]] = {"interim": True, "resumable": False}
 
 
-def dump(message: ClientMessage | ServerMessage) -> str:
+def dump(message: ClientMessage | Event) -> str:
     """Write a message as the text of one frame; what was left at its default is left out of a client's message."""
     return json.dumps(as_dict(message), separators=(",", ":"), ensure_ascii=False)
 
 
-def as_dict(message: ClientMessage | ServerMessage) -> dict[str, object]:
+def as_dict(message: ClientMessage | Event) -> dict[str, object]:
     """Return the fields of a message as they stand in its JSON object."""
-    fields: dict[str, object] = {"type": TYPES[type(message)]}
+    fields: dict[str, object] = {"type": TYPES.get(type(message), "reconnecting")}
     sparse = isinstance(message, ClientMessage)
     for name, value in dataclasses.asdict(message).items():
         optional = sparse or name in _LEFT_OUT

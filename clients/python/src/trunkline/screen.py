@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from trunkline.messages import Final, Partial, ServerMessage
+from trunkline.messages import Event, Final, Partial
 from trunkline.transcript import Transcript
 
 COLOURS: Constant = ("cyan", "yellow", "magenta", "green")
@@ -44,7 +44,7 @@ class CallScreen:
             with contextlib.suppress(BrokenPipeError):
                 self._live.stop()
 
-    def show(self, event: ServerMessage) -> None:
+    def show(self, event: Event) -> None:
         """Show what an event changes."""
         self._transcript.add(event)
         match event:

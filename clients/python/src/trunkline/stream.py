@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from trunkline.errors import CallFailed, ConnectionLost, TrunklineError
 from trunkline.inbox import Inbox
-from trunkline.messages import Closed, Error, ServerMessage, parse
+from trunkline.messages import Closed, Error, Event, ServerMessage, parse
 from trunkline.transcript import Transcript
 
 
@@ -41,7 +41,7 @@ class EventStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ServerMessage:
+    async def __anext__(self) -> Event:
         event = await self._inbox.get()
         if event is not None:
             return event
@@ -88,17 +88,33 @@ class EventStream:
 
     async def _read(self) -> None:
         try:
-            with suppress(ConnectionClosed):
-                async for frame in self._socket:
-                    event = parse(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
-                    if event is not None:
-                        self._take(event)
+            await self._listen()
+            while await self._go_on():
+                await self._listen()
             self._failure = self._why()
         except ValueError as problem:
             self._failure = CallFailed("bad_message", f"the server sent what this client cannot read: {problem}")
+        except TrunklineError as problem:
+            self._failure = problem
         finally:
             self._over.set()
             self._inbox.end()
+
+    async def _listen(self) -> None:
+        """Take every event of the connection there is, to its end."""
+        with suppress(ConnectionClosed):
+            async for frame in self._socket:
+                event = parse(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
+                if event is not None:
+                    self._take(event)
+
+    async def _go_on(self) -> bool:
+        """Make another connection where that is possible.
+
+        Returns:
+            Whether there is one.
+        """
+        return False
 
     def _why(self) -> TrunklineError | None:
         if self._ended_well():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Self, TypeVar
 
 from trunkline import client
-from trunkline.messages import Audio, Closed, Ready, ServerMessage
+from trunkline.messages import Audio, Closed, Event, Ready
 from trunkline.transcript import Transcript
 
 _T = TypeVar("_T")
@@ -31,6 +31,7 @@ def connect(
     metadata: Mapping[str, str] | None = None,
     key: str | None = None,
     open_timeout_s: float = 10.0,
+    resume: bool = True,
 ) -> Generator[Call]:
     """Start a call; arguments and errors are those of ``trunkline.connect``."""
     opening = client.connect(
@@ -47,6 +48,7 @@ def connect(
         metadata=metadata,
         key=key,
         open_timeout_s=open_timeout_s,
+        resume=resume,
     )
     with _loop() as loop:
         live = loop.run(opening.__aenter__())
@@ -73,7 +75,7 @@ class Call:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ServerMessage:
+    def __next__(self) -> Event:
         event = self._loop.run(self._next())
         if event is None:
             raise StopIteration
@@ -107,6 +109,14 @@ class Call:
         """Tell the server that the call goes on though no audio comes; see ``trunkline.Call.keepalive``."""
         self._loop.run(self._call.keepalive())
 
+    def pause(self) -> None:
+        """Have nothing heard of what is sent from here on; see ``trunkline.Call.pause``."""
+        self._loop.run(self._call.pause())
+
+    def unpause(self) -> None:
+        """Have what is sent heard again; see ``trunkline.Call.unpause``."""
+        self._loop.run(self._call.unpause())
+
     def finalize(self, channel: int | None = None) -> None:
         """Make everything sent so far final; see ``trunkline.Call.finalize``."""
         self._loop.run(self._call.finalize(channel))
@@ -115,7 +125,7 @@ class Call:
         """Say that no more audio comes, and wait for the last finals; see ``trunkline.Call.close``."""
         return self._loop.run(self._call.close())
 
-    async def _next(self) -> ServerMessage | None:
+    async def _next(self) -> Event | None:
         return await anext(self._call, None)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final as Constant
 
-from trunkline.messages import Final, Partial, ServerMessage, SpeechStarted
+from trunkline.messages import Event, Final, Partial, SpeechStarted
 
 ONSET_SLACK_S: Constant = 0.15
 """How far before a turn a word may seem to lie and still be the turn's: models place words no better."""
@@ -165,7 +165,7 @@ class CallTiming:
         """Note that audio up to a time was sent; see ``SendLog.sent``."""
         self._log.sent(until_s, now)
 
-    def heard(self, event: ServerMessage, now: float) -> None:
+    def heard(self, event: Event, now: float) -> None:
         """Note that a message arrived.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trunkline.messages import Final, Partial, Ready, ServerMessage, Watching
+from trunkline.messages import Event, Final, Partial, Ready, Watching
 
 
 class Transcript:
@@ -14,7 +14,7 @@ class Transcript:
         self._finals: dict[int, list[Final]] = {}
         self._partials: dict[int, Partial] = {}
 
-    def add(self, event: ServerMessage) -> None:
+    def add(self, event: Event) -> None:
         """Take note of an event."""
         match event:
             case Ready() | Watching():
