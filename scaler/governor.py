@@ -144,7 +144,7 @@ class Governor:
         Args:
             calls: In progress by now, those among them that came since the last measurement.
         """
-        return self.load is None or self.load.room > calls - self.load.calls
+        return self.load is None or self.load.room > max(0, calls - self.load.calls)
 
     def _measure(self, joined: Sequence[float], devices: int, now: float) -> ShardLoad:
         while self._finals and now - self._finals[0][0] > P95_WINDOW_S:

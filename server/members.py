@@ -108,7 +108,7 @@ class Members:
 def _has_room(member: Member, directory: Directory) -> bool:
     said = member.heartbeat
     calls = sum(directory.calls_in(slot) for slot in said.slots)
-    return said.room is None or said.room > calls - said.calls
+    return said.room is None or said.room > max(0, calls - said.calls)
 
 
 def _expected(member: Member, directory: Directory) -> tuple[float, int]:

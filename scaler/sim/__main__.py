@@ -46,8 +46,14 @@ def plans() -> list[Plan]:
             replace(usual, name=f"{usual.name}; devices take 4 to 12 min to start"),
             (replace(ALL, name="all of it, cold start", baked=False),),
         ),
-        (replace(usual.times(10), ends_s=420.0), beside),
+        (_shorter(usual.times(10)), beside),
     ]
+
+
+def _shorter(scenario: Scenario) -> Scenario:
+    """The same in half the time: ten times as many calls take ten times as long to simulate."""
+    fewer = tuple(replace(each, at_s=105.0) for each in scenario.happenings)
+    return replace(scenario, burst_at_s=45.0, burst_ends_s=165.0, ends_s=220.0, happenings=fewer)
 
 
 def run(chosen: Sequence[Plan], seed: int, workers: int) -> list[list[Result]]:
