@@ -2,7 +2,7 @@
 
 `.venv-torch/bin/python -m tests.bench.front_end` (after `make setup-torch`) times u-law windows on one thread of the
 processor; `--device cuda:0` times those front ends that a GPU runs on it, with the way of the bytes to it and until the
-features are there. The default of a device is the fastest in these tables.
+features are there. Choose by these tables.
 """
 
 from __future__ import annotations
