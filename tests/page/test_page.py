@@ -212,8 +212,8 @@ async def test_the_plots_move_under_load(scripted: ServerProcess) -> None:
         await expect(finals).to_have_attribute("aria-label", re.compile(r"median \d.* 95 % \d"))
         assert await tab.page.evaluate("document.querySelectorAll('canvas')[1].toDataURL()") != idle
         await expect(tab.page.locator(".card[data-state=ready]")).to_have_count(1)
-        await tab.picture("load")
         await busy
+        await tab.picture("load")
 
 
 async def call_through(server: ServerProcess, said: list[tuple[str, ...]]) -> None:
@@ -293,9 +293,8 @@ async def test_two_hundred_calls_stay_smooth() -> None:
     """Four hundred sides that change their words every second, beside a call that is read."""
     async with running() as served, opened(live(served.port)) as tab:
         for number in range(MANY):
-            served.gateway.directory.place(
-                CallSpec(f"call-{number}", "local", MULAW, ("customer", "agent")), number % 4
-            )
+            spec = CallSpec(f"call-{number}", "local", MULAW, ("customer", "agent"), opened_at=time.time())
+            served.gateway.directory.place(spec, number % 4)
         await expect(tab.page.locator("#calls-list li")).to_have_count(MANY)
         await expect(tab.page.locator("#calls-count")).to_have_text(str(MANY))
         talking = asyncio.create_task(talk(served))
