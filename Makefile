@@ -68,8 +68,9 @@ test-torch: setup-torch ## Run the tests of the PyTorch engine and of the GPU fr
 test-device: setup-torch ## Run the tests that need a GPU; they are skipped without one
 	$(TORCH)/bin/python -m pytest -m device
 
-chaos: setup ## Break the ownership of slots at random, 10,000 times, and look for lost, repeated or changed finals
+chaos: setup ## Hurt a cluster, 10,000 times as a model and then for real, and look for lost, repeated or changed finals
 	TRUNKLINE_SCHEDULES=10000 $(BIN)/pytest -s tests/unit/scaler/test_ownership_model.py tests/unit/scaler/test_cluster.py
+	$(BIN)/python -m tests.chaos.run
 
 coverage: setup ## Run the unit and contract tests and show what they leave out; the pure modules must leave out nothing
 	$(BIN)/pytest --cov --cov-report=term -m 'not kafka' tests/unit tests/contract

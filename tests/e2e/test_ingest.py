@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from streaming.audio import decode, encode
+from streaming.call import Encoding
 from streaming.log.kafka_settings import KafkaSettings
 from tests.support.call_topic import CallTopic, records_of, shuffled
 from tests.support.cluster import Cluster, cluster_on, start_broker
 from tests.support.dice import dice
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.public_topic import Documents, read_public
-from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
+from tests.support.servers import SCRIPTED, serving
+from tests.support.tones import RATE, Sentence, flat, interleaved, sentences, spoken
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
@@ -89,3 +94,34 @@ async def test_a_gateway_that_is_killed_leaves_its_calls_to_the_others(broker: K
                 await topic.write(call, told[len(told) // 2 :], channels=2)
             documents = await read_public(KafkaSettings(broker.bootstrap), went, all_ended)
     every_word_is_there_once(documents)
+
+
+async def test_the_command_line_writes_a_recording_and_reads_its_words(broker: KafkaCluster, tmp_path: Path) -> None:
+    """One server, no code: what the recipe says."""
+    said = sentences(3, seed=9)
+    recording = tmp_path / "call.wav"
+    with wave.open(str(recording), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(encode(decode(spoken(said), Encoding.MULAW), Encoding.L16))
+    flags = {"kafka.bootstrap": broker.bootstrap, "ingest.topic": "cli-pbx", "transcripts.topic": "cli-words"}
+    settings = [part for name, value in flags.items() for part in ("--set", f"{name}={value}")]
+    async with CallTopic.opened(broker.bootstrap, "cli-pbx"):
+        with serving(*settings, *SCRIPTED, log=tmp_path / "server.log"):
+            kafka = ("--bootstrap", broker.bootstrap)
+            wrote = await trunkline(
+                "ingest", str(recording), *kafka, "--topic", "cli-pbx", "--label", "caller", "--fast"
+            )
+            call = wrote.split()[-1]
+            told = await trunkline("tail", *kafka, "--topic", "cli-words", "--from-start", "--call", call)
+    assert [word for line in told.splitlines() for word in line.partition("caller: ")[2].split()] == flat(said)
+
+
+async def trunkline(*arguments: str) -> str:
+    """Run the command, and return what it printed."""
+    command = Path(sys.executable).with_name("trunkline")
+    process = await asyncio.create_subprocess_exec(
+        command, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    return told.decode()

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from trunkline.audio import UnusableAudio
 from trunkline.cli.demo import demo
+from trunkline.cli.kafka import ingest, tail
 from trunkline.cli.load import load
 from trunkline.cli.top import top
 from trunkline.cli.transcribe import transcribe
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (transcribe, watch, top, load, demo):
+for command in (transcribe, watch, top, load, demo, ingest, tail):
     app.command()(command)
 
 
