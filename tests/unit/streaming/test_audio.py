@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streaming.audio import decode, deinterleave, encode
+from streaming.audio import decode, deinterleave, encode, silence
 from streaming.call import Encoding
 from streaming.errors import BadAudio
 from tests.support.audio import noise
@@ -117,3 +117,12 @@ def test_decoding_piece_by_piece_is_decoding_at_once(payload: bytes, border: int
 
     np.testing.assert_array_equal(pieces, decode(whole, encoding))
     assert pieces.size == len(whole) // encoding.sample_bytes
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_silence_is_heard_as_nothing_and_is_as_long_as_asked(encoding: Encoding) -> None:
+    """It stands where a card number was read out: zero bytes would be the loudest sample there is in mu-law."""
+    payload = silence(320, encoding)
+
+    assert len(payload) == 320
+    assert np.abs(decode(payload, encoding)).max() < 0.001
