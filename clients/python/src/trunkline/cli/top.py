@@ -51,6 +51,7 @@ async def _show(seen: Overview, console: Console, told: tuple[asyncio.Event, ...
     for feed_told in told:
         await feed_told.wait()
     if not console.is_terminal:
+        await asyncio.sleep(REFRESH_S)  # the last minutes come first, all at once; what counts is the newest
         console.print(board(seen, now=time.time(), width=console.width, height=len(seen.calls) * 2 + 100))
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
