@@ -96,7 +96,7 @@ class Wire:
 
     async def _deliver(self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while True:
                 due, data = await under_way.get()
                 await asyncio.sleep(max(0.0, due - loop.time()))
