@@ -247,7 +247,8 @@ async def climb(
             whole_pool_s = sum(each.seconds for each in said) + len(said)
             hold_s = plan.hold_s if so_far.alone else max(plan.hold_s, plan.warm_up_s + whole_pool_s)
             measured = await measure(server, said, calls, plan, hold_s)
-            so_far.alone = so_far.alone or quiet_errors(measured)
+            if not (so_far.alone or any(heard.failure for heard in measured.heard)):
+                so_far.alone = quiet_errors(measured)
             so_far.rows.append(row(measured, so_far.alone, plan))
             yield told(so_far.rows[-1])
             if so_far.rows[-1]["verdict"] == "good":
