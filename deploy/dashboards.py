@@ -168,6 +168,12 @@ CALLS: Final = Dashboard(
                     (rate("trunkline_resumes_total", "outcome"),),
                 ),
                 Panel(
+                    "Ingested records that are no events",
+                    "ops",
+                    "Of the topic that others write calls to, by what is wrong with them.",
+                    (rate("trunkline_ingest_unreadable_total", "code"),),
+                ),
+                Panel(
                     "HTTP refusals",
                     "ops",
                     "By status and code.",
@@ -212,6 +218,19 @@ CAPACITY: Final = Dashboard(
                     "short",
                     "Channels a shard can hold, by model.",
                     (Line("trunkline_capacity_sessions{HERE}", "{{instance}} {{model}}"),),
+                ),
+                Panel(
+                    "Room",
+                    "short",
+                    "Further calls a shard can take, at the last rung of its ladder.",
+                    (Line("trunkline_room_calls{HERE}", "{{instance}}"),),
+                ),
+                Panel(
+                    "What the ladder sees",
+                    "s",
+                    "p95 of the latency of finals over the last seconds; 0 if there were few.",
+                    (Line("trunkline_recent_final_p95_seconds{HERE}", "{{instance}}"),),
+                    limit=3,
                 ),
                 Panel(
                     "Rung of the ladder",
