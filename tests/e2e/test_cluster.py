@@ -11,8 +11,12 @@ from typing import Final
 
 import pytest
 
+from streaming.log import Topic
+from streaming.log.kafka import KafkaLog, KafkaSettings
+from streaming.record_codec import decode, encode
+from streaming.records import Claim
 from tests.support.calls import Caller, calling
-from tests.support.cluster import READY_S, Cluster, cluster_on, start_broker
+from tests.support.cluster import READY_S, SLOTS, Cluster, cluster_on, start_broker
 from tests.support.kafka_broker import KafkaCluster, free_ports
 from tests.support.servers import ServerProcess, until
 from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
@@ -25,6 +29,7 @@ CUSTOMER, AGENT = sentences(7, seed=1), sentences(6, seed=2)
 HURT_AT_S: Final = 4.0
 AGAIN_WITHIN_S: Final = 10.0
 """What is promised: seconds until partials come again after the loss of a shard."""
+ASLEEP_S: Final = 6.0
 AWAY_S: Final = 5.0
 TOLD_WITHIN_S: Final = 2.0
 """What is promised: seconds until calls are told that the log is away; a busy machine is given one more."""
@@ -93,6 +98,71 @@ async def test_a_shard_that_is_asked_to_stop_gives_its_calls_away_and_they_go_on
     again_s = caller.first_partial_after(asked_at, HURT_AT_S) - asked_at
     print(f"partials again {again_s:.1f} s after the shard was asked to stop")  # noqa: T201 - a measurement
     assert again_s < MOVED_WITHIN_S
+
+
+async def test_a_shard_that_slept_finds_its_slots_taken_and_what_it_wrote_does_not_count(cluster: Cluster) -> None:
+    """The zombie: it believes itself the owner until it reads otherwise, and may write before it does."""
+    await asyncio.to_thread(cluster.start)
+    gateway = cluster.gateways["gateway-0"]
+    audio = interleaved(spoken(CUSTOMER), spoken(AGENT))
+    async with calling(gateway.url, AUDIO) as caller:
+        await caller.play(audio, HURT_AT_S)
+        asleep = await asyncio.to_thread(the_busy_shard, cluster)
+        asleep.process.send_signal(signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        await caller.play(audio, HURT_AT_S + ASLEEP_S)
+        asleep.process.send_signal(signal.SIGCONT)
+        await caller.play(audio)
+
+    no_word_is_missing_or_there_twice(caller, CUSTOMER, AGENT)
+    again_s = caller.first_partial_after(stopped_at, HURT_AT_S) - stopped_at
+    print(f"partials again {again_s:.1f} s after the shard fell asleep")  # noqa: T201 - a measurement
+    assert again_s < AGAIN_WITHIN_S
+    assert asleep.process.poll() is None
+    assert "Traceback" not in asleep.written()
+    assert gateway.metric("trunkline_final_gap_total") == 0
+
+
+async def test_a_call_that_is_moved_to_and_fro_loses_nothing(cluster: Cluster, broker: KafkaCluster) -> None:
+    """As an operator or a policy moves it: one claim each time."""
+    await asyncio.to_thread(cluster.start)
+    gateway = cluster.gateways["gateway-0"]
+    audio = interleaved(spoken(CUSTOMER), spoken(AGENT))
+    settings = KafkaSettings(broker.bootstrap, prefix=cluster.prefix, slots=SLOTS)
+    log = await KafkaLog.connect(settings)
+    async with calling(gateway.url, AUDIO) as caller:
+        playing = asyncio.create_task(caller.play(audio))
+        moves = 0
+        while not playing.done():
+            await asyncio.sleep(0.7)
+            owners = await newest_owners(log)
+            for slot, owner in owners.items():
+                (other,) = {*owners.values()} - {owner}
+                await log.append(Topic.CONTROL, 0, f"claim/{slot}", encode(Claim(slot, other, "a test", "moved")))
+                moves += 1
+        await playing
+    await log.close()
+
+    no_word_is_missing_or_there_twice(caller, CUSTOMER, AGENT)
+    print(f"{moves} moves")  # noqa: T201 - a measurement
+    assert moves > 100
+
+
+async def newest_owners(log: KafkaLog) -> dict[int, str]:
+    """Return whose each slot is by its newest claim."""
+    end = await log.end_offset(Topic.CONTROL, 0)
+    reader = log.reader(Topic.CONTROL)
+    reader.assign({0: 0})
+    owners: dict[int, str] = {}
+    read = 0
+    while read < end:
+        for entry in await reader.next():
+            read = entry.offset + 1
+            record = decode(entry.value)
+            if isinstance(record, Claim):
+                owners[record.slot] = record.owner
+    await reader.close()
+    return owners
 
 
 async def test_while_the_broker_is_away_calls_are_told_and_afterwards_nothing_is_missing(

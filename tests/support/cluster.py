@@ -42,6 +42,7 @@ class Cluster:
     ) -> None:
         self.gateways: dict[str, ServerProcess] = {}
         self.shards: dict[str, ServerProcess] = {}
+        self.prefix = prefix
         self._folder = folder
         self._flags = (*SCRIPTED, *flags)
         self._environment: Mapping[str, str] = {
