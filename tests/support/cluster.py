@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,8 @@ class Cluster:
         self.gateways: dict[str, ServerProcess] = {}
         self.shards: dict[str, ServerProcess] = {}
         self.prefix = prefix
+        self._shard_numbers = count()
+        self._gateway_numbers = count()
         self._folder = folder
         self._flags = (*SCRIPTED, *flags)
         self._environment: Mapping[str, str] = {
@@ -52,10 +55,12 @@ class Cluster:
         }
 
     def start(self, *, gateways: int = 1, shards: int = 2) -> None:
-        """Start processes and wait until all are ready; their names count up from what there was."""
-        started = [self.start_shard(f"shard-{len(self.shards)}") for _ in range(shards)]
-        started += [self.start_gateway(f"gateway-{len(self.gateways)}") for _ in range(gateways)]
-        for each in started:
+        """Start what is missing of so many gateways and shards, and wait until all are ready."""
+        self.gateways, self.shards = _running(self.gateways), _running(self.shards)
+        more = shards - len(self.shards), gateways - len(self.gateways)
+        missing = [self.start_shard(f"shard-{next(self._shard_numbers)}") for _ in range(more[0])]
+        missing += [self.start_gateway(f"gateway-{next(self._gateway_numbers)}") for _ in range(more[1])]
+        for each in missing:
             self.await_ready(each)
 
     def set(self, name: str, value: str) -> None:
@@ -101,6 +106,10 @@ class Cluster:
             *flags,
         ]
         return launch(command, port, self._folder / f"{name}-{port}.log", self._environment)
+
+
+def _running(processes: Mapping[str, ServerProcess]) -> dict[str, ServerProcess]:
+    return {name: each for name, each in processes.items() if each.process.poll() is None}
 
 
 def start_broker(brokers: int = 1) -> KafkaCluster:
