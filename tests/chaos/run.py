@@ -19,10 +19,12 @@ from typing import Final
 
 from tests.chaos.disturbances import DISTURBANCES, Disturbance, Stage
 from tests.chaos.load import Load
+from tests.chaos.speech import speak
 from tests.support.cluster import cluster_on
 from tests.support.kafka_broker import HOST, KafkaCluster, free_ports
 from tests.support.wire import wired
 
+SPEECH: Final = "speech"
 BEFORE_S: Final = 8.0
 """Seconds that calls go on undisturbed first."""
 
@@ -69,7 +71,7 @@ def report(disturbance: Disturbance, load: Load, took_s: float) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the disturbances that are named, or all."""
-    names = [each.name for each in DISTURBANCES]
+    names = [*(each.name for each in DISTURBANCES), SPEECH]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--calls", type=int, default=6, help="two-sided calls at a time")
@@ -84,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for disturbance in DISTURBANCES:
         if not chosen.names or disturbance.name in chosen.names:
             good &= asyncio.run(disturb(disturbance, chosen.calls, chosen.talk, chosen.seed))
+    if not chosen.names or SPEECH in chosen.names:
+        good &= asyncio.run(speak())
     return 0 if good else 1
 
 
