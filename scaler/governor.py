@@ -85,6 +85,8 @@ class Governor:
     ) -> None:
         self.load: ShardLoad | None = None
         """As last measured; None before the first time."""
+        self.served = False
+        """Whether a device was there to serve calls when the load was last measured: before, there is room for none."""
         self.desired: Desired | None = None
         """How many shards there should be; None before the first measurement."""
         self._ladder = ladder
@@ -131,6 +133,7 @@ class Governor:
             self._devices.obey(verdict)
         fit = sum(each.ready and self._health.fit(each.name, now) for each in signs)
         load = self.load = self._measure(joined, fit, now)
+        self.served = fit > 0
         self.desired = self._shards.tick(Fleet(shards=[load, *self._others()]), now)
         step = self._policy.tick(load, now)
         if step is not None:

@@ -102,7 +102,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     fenced = asyncio.Event()
 
     def readiness() -> Readiness:
-        ready = fenced.is_set() and pool.status().ready
+        ready = fenced.is_set() and governor.served and pool.status().ready
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
     def open_slots() -> range:

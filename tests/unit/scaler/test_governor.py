@@ -104,6 +104,20 @@ def test_a_device_that_falls_silent_is_held_and_counts_no_more() -> None:
     assert governor.load.utilisation[0] == 2 * before
 
 
+def test_a_server_is_not_ready_before_its_first_device_was_measured() -> None:
+    """Who asks whether it is ready and then calls must not be refused for want of a measurement."""
+    bench = Bench()
+    governor = Governor(LADDER, bench)
+    assert not governor.served
+    bench.ready = [False, False]
+    governor.tick([], 1.0)
+    assert not governor.served
+    bench.ready = [True, False]
+    governor.tick([], 2.0)
+    assert governor.served
+    assert governor.has_room(0)
+
+
 def test_without_a_device_there_is_no_room_and_no_judgement_of_the_load() -> None:
     bench = Bench()
     governor = Governor(LADDER, bench)
