@@ -216,8 +216,8 @@ CAPACITY: Final = Dashboard(
                 Panel(
                     "Capacity",
                     "short",
-                    "Channels a shard can hold, by model.",
-                    (Line("trunkline_capacity_sessions{HERE}", "{{instance}} {{model}}"),),
+                    "Calls a shard can hold at the last rung of its ladder: those it has, and its room.",
+                    (Line("trunkline_capacity_calls{HERE}", "{{instance}}"),),
                 ),
                 Panel(
                     "Room",
@@ -254,13 +254,13 @@ CAPACITY: Final = Dashboard(
                 Panel(
                     "Moves",
                     "ops",
-                    "Calls and slots moved, why, and how it went.",
-                    (rate("trunkline_moves_total", "reason, result", "{{reason}} {{result}}"),),
+                    "Slots that went to another shard, and why: moved from a fuller one, drained, lost, spread.",
+                    (rate("trunkline_moves_total", "reason", "{{reason}}"),),
                 ),
                 Panel(
                     "Hand-over of a slot",
                     "s",
-                    "From the claim to the new owner's first record.",
+                    "From the new owner's reading of the claim to its serving the slot.",
                     quantiles("trunkline_handoff_seconds"),
                     limit=10,
                 ),
@@ -283,11 +283,10 @@ CAPACITY: Final = Dashboard(
                 Panel(
                     "Owners",
                     "ops",
-                    "Changes of a slot's owner, records of former owners, audio read again (s/s), unreadable records.",
+                    "Changes of a slot's owner, records of former owners, unreadable records.",
                     (
                         Line("sum(rate(trunkline_slot_epoch_fenced_total{HERE}[$__rate_interval]))", "changes"),
                         Line("sum(rate(trunkline_superseded_total{HERE}[$__rate_interval]))", "superseded"),
-                        Line("sum(rate(trunkline_replayed_audio_seconds_total{HERE}[$__rate_interval]))", "replayed"),
                         Line("sum(rate(trunkline_unreadable_records_total{HERE}[$__rate_interval]))", "unreadable"),
                     ),
                 ),
@@ -355,10 +354,10 @@ CAPACITY: Final = Dashboard(
                     (rate("trunkline_gpu_faults_total", "gpu, kind", "{{gpu}} {{kind}}"),),
                 ),
                 Panel(
-                    "Idle",
-                    "percentunit",
-                    "Share of time in which a ready device had nothing to do.",
-                    (rate("trunkline_idle_gpu_seconds_total", "instance, gpu", "{{instance}} {{gpu}}"),),
+                    "Batches at a time",
+                    "short",
+                    "On average; no more than a device has streams, and below 1 it had nothing to do for the rest.",
+                    (rate("trunkline_batch_seconds_sum", "instance, gpu", "{{instance}} {{gpu}}"),),
                 ),
             ),
         ),

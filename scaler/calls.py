@@ -98,6 +98,14 @@ class Observer(Protocol):
         """Another rung of the ladder is in force from here on."""
         ...
 
+    def slot_claimed(self, reason: str) -> None:
+        """A slot was claimed for this shard, for a reason of ``streaming.records.Claim``."""
+        ...
+
+    def slot_served(self, took_s: float) -> None:
+        """A slot is served, so many seconds after its claim was read."""
+        ...
+
 
 Heard = AudioChunk | CallResumed | CallKept | PauseChanged | FinalizeRequested | DtmfReceived | CallEnded
 """What the log says of a call once it is open."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from scaler.calls import Calls
+from scaler.calls import Calls, Observer
 from scaler.control import Coordinator, OwnLease
 from scaler.policy.load import ShardLoad
 from scaler.slots import MARK_EVERY_S, SNAPSHOT_EVERY, Slots
@@ -63,11 +63,20 @@ class Membership:
         slots: What it owns.
         calls: What it serves.
         policy: Says how loaded this shard is, and decides about moves while it leads.
+        observer: Told of every slot claimed for this shard.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, source: Log, name: str, slots: Slots, *, calls: Calls, policy: Policy, clock: Callable[[], float]
+        self,
+        source: Log,
+        name: str,
+        slots: Slots,
+        *,
+        calls: Calls,
+        policy: Policy,
+        observer: Observer,
+        clock: Callable[[], float],
     ) -> None:
         self.view = ControlView()
         """Who owns what and who lives."""
@@ -76,6 +85,7 @@ class Membership:
         self._slots = slots
         self._calls = calls
         self._policy = policy
+        self._observer = observer
         self._clock = clock
         self._draining = False
         self._lease = OwnLease(now=clock())
@@ -180,6 +190,7 @@ class Membership:
             log.info("cluster.leader", leader=self.view.leader, ours=self.leads)
         if isinstance(record, Claim) and record.owner == self._name:
             log.debug("slot.claimed", slot=record.slot, epoch=entry.offset, by=record.by, reason=record.reason)
+            self._observer.slot_claimed(record.reason)
             self._slots.claim(record.slot, entry.offset, self.view.snapshots.get(record.slot))
 
     # --- writing ---------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Shard:
         self._name = name
         self._clock = clock
         self._decoder = decoder
+        self._observer = observer
         self._calls = Calls(
             detector, decoder, settings=settings, governor=governor, observer=observer, idle_s=idle_s, clock=clock
         )
@@ -102,7 +103,13 @@ class Shard:
             policy: Decides about moves while this shard leads.
         """
         self._member = Membership(
-            self._log, self._name, self._slots, calls=self._calls, policy=policy, clock=self._clock
+            self._log,
+            self._name,
+            self._slots,
+            calls=self._calls,
+            policy=policy,
+            observer=self._observer,
+            clock=self._clock,
         )
         async with asyncio.TaskGroup() as tasks:
             running = [

@@ -44,8 +44,10 @@ SNAPSHOT_EVERY: Final = 5
 class OwnedSlot:
     """One ownership, and how far its audio was read."""
 
-    def __init__(self, owner: SlotOwner, outbox: Outbox) -> None:
+    def __init__(self, owner: SlotOwner, outbox: Outbox, claimed_at: float) -> None:
         self.owner = owner
+        self.claimed_at = claimed_at
+        """Monotonic seconds at which its claim was read."""
         self.next_audio = 0
         """Offset of the audio record to be read next."""
         self.told: Snapshot | None = None
@@ -90,7 +92,7 @@ class Slots:
         source: The log.
         name: Of the shard.
         calls: Runs their sessions.
-        observer: Told of every record written.
+        observer: Told of every record written and every slot served.
         given_up: Told of a slot, and the epoch, that this shard could not go on with though it is still its own.
         clock: Monotonic seconds.
     """
@@ -110,6 +112,7 @@ class Slots:
         self._calls = calls
         self._given_up = given_up
         self._clock = clock
+        self._observer = observer
         self._outbox = Outbox(source, observer, self._failed)
         self._owned: dict[int, OwnedSlot] = {}
         self._out = source.reader(Topic.OUT)
@@ -154,7 +157,7 @@ class Slots:
             owned.owner.stop()
             self._calls.close(owned)
         owner = SlotOwner(slot, epoch, self._name, snapshot)
-        self._owned[slot] = OwnedSlot(owner, self._outbox)
+        self._owned[slot] = OwnedSlot(owner, self._outbox, self._clock())
         self._outbox.put(owner, owner.fence)
         self._reassign()
 
@@ -209,6 +212,7 @@ class Slots:
     def _serve(self, owned: OwnedSlot, serve: Serve) -> None:
         say = log.info if serve.calls else log.debug
         say("slot.served", slot=owned.owner.slot, epoch=owned.epoch, calls=len(serve.calls))
+        self._observer.slot_served(self._clock() - owned.claimed_at)
         owned.next_audio = serve.audio_offset
         for heard in serve.calls:
             self._calls.open(heard.spec, owned, heard)

@@ -128,4 +128,5 @@ def show(governor: Governor, metrics: Metrics) -> None:
     metrics.utilization.set_function(utilisation)
     metrics.desired_shards.set_function(lambda: governor.desired.shards if governor.desired else 0)
     metrics.final_p95.set_function(lambda: governor.load.final_p95_s if governor.load else 0.0)
+    metrics.capacity.set_function(lambda: governor.load.calls + governor.load.room if governor.load else 0)
     metrics.room.set_function(lambda: governor.load.room if governor.load else 0)

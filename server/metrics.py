@@ -180,7 +180,7 @@ class Metrics:
             registry=registry,
         )
         self.capacity = Gauge(
-            "trunkline_capacity_sessions", "Channels this shard can hold at a model.", ("model",), registry=registry
+            "trunkline_capacity_calls", "Calls this shard can hold at its last rung.", registry=registry
         )
         self.room = Gauge(
             "trunkline_room_calls", "Further calls this shard can take at its last rung.", registry=registry
@@ -195,19 +195,13 @@ class Metrics:
             "trunkline_rung_changes_total", "Steps on the quality ladder.", ("direction", "reason"), registry=registry
         )
         self.moves = Counter(
-            "trunkline_moves_total", "Calls or slots moved elsewhere.", ("reason", "result"), registry=registry
+            "trunkline_moves_total", "Slots claimed for this shard, with their calls.", ("reason",), registry=registry
         )
         self.handoff_seconds = Histogram(
             "trunkline_handoff_seconds",
-            "From the claim of a slot to the first record of its new owner.",
+            "From the moment a shard reads that a slot is its own to the one it serves it.",
             buckets=LATENCY_S,
             registry=registry,
-        )
-        self.replayed_audio = Counter(
-            "trunkline_replayed_audio_seconds_total", "Audio read again after a change of owner.", registry=registry
-        )
-        self.idle_gpu = Counter(
-            "trunkline_idle_gpu_seconds_total", "Time a ready device had nothing to do.", ("gpu",), registry=registry
         )
 
     def exposition(self) -> bytes:

@@ -45,6 +45,14 @@ class ShardObserver:
         self._metrics.cadence.set(rung.cadence_s)
         log.info("shard.rung", final=rung.final_model, partial=rung.partial_model, cadence_s=rung.cadence_s)
 
+    def slot_claimed(self, reason: str) -> None:
+        """Count a slot that came to this shard."""
+        self._metrics.moves.labels(reason).inc()
+
+    def slot_served(self, took_s: float) -> None:
+        """Time how long a slot was on its way."""
+        self._metrics.handoff_seconds.observe(took_s)
+
 
 class DeviceObserver:
     """Counts what devices did."""

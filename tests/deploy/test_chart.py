@@ -39,6 +39,7 @@ PUBLIC: Final = (
     "gateway.ingress.host=stt.example",
     "gateway.ingress.className=nginx",
     "gateway.ingress.tlsSecret=certificate",
+    "page.enabled=true",
     "image.pullSecrets[0].name=registry",
 )
 GPU: Final = (
@@ -237,3 +238,16 @@ def test_the_settings_are_a_file_the_server_reads(tmp_path: Path) -> None:
     (tmp_path / "trunkline.toml").write_text(text, "utf-8")
 
     assert load(tmp_path / "trunkline.toml").models.final == "tiny.en"
+
+
+def test_the_live_page_is_passed_only_where_it_is_wanted() -> None:
+    """Calls come in either way; probes and metrics stay inside either way."""
+
+    def paths(*settings: str) -> set[tuple[str, str]]:
+        [rule] = one("Ingress", rendered(*PUBLIC, *settings))["spec"]["rules"]
+        return {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
+
+    calls = {(path, "Prefix") for path in ("/v1", "/v2", "/v3", "/bridges")}
+
+    assert paths("page.enabled=false") == calls
+    assert paths() == calls | {("/", "Exact"), ("/live", "Prefix")}

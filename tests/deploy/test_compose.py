@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, cast
 
 import jsonschema
@@ -16,7 +20,7 @@ import yaml
 from server.settings import Settings, load
 from tests.support.go_tools import COMPOSE, ToolMissing, module
 from tests.support.kafka_broker import VERSIONS
-from tests.support.servers import ROOT
+from tests.support.servers import ROOT, free_port, until
 
 FOLDER: Final = ROOT / "deploy" / "compose"
 
@@ -97,6 +101,59 @@ def test_everything_is_scraped_where_it_listens(composition: Any) -> None:
 
     assert job["job_name"] == "trunkline"
     assert set(static["targets"]) == {f"{name}:{ports[name.partition('-')[0]]}" for name in ours}
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="no haproxy: install it (Debian: haproxy)")
+def test_the_entry_passes_calls_and_the_page_where_it_is_wanted(tmp_path: Path, composition: Any) -> None:
+    """The very file, with one gateway that says yes to everything; nothing else of a gateway is reached."""
+    port, behind = free_port(), free_port()
+    text = (FOLDER / "haproxy.cfg").read_text("utf-8").replace("bind :8080", f"bind 127.0.0.1:{port}")
+    text = re.sub(r"  server gateway-1 \S+", f"  server gateway-1 127.0.0.1:{behind}", text)
+    text = re.sub(r"  server gateway-2 .*\n", "", text)
+    (tmp_path / "haproxy.cfg").write_text(text, "utf-8")
+    assert plain(composition["services"]["entry"]["environment"]["TRUNKLINE_PAGE"]) == "true"
+
+    with ThreadingHTTPServer(("127.0.0.1", behind), Yes) as gateway:
+        Thread(target=gateway.serve_forever, daemon=True).start()
+        for page in ("true", "false"):
+            command = ["haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
+            environment = {**os.environ, "TRUNKLINE_PAGE": page}
+            with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as haproxy:  # noqa: S603 - Debian's own
+                try:
+                    until(lambda: answer(port, "/v1/stream") == 200, 10.0, "HAProxy to pass calls", haproxy)
+                    assert {answer(port, path) for path in ("/v2", "/v3/ws", "/bridges/twilio")} == {200}
+                    assert {answer(port, path) for path in ("/", "/live", "/live/app.js")} == {
+                        200 if page == "true" else 404
+                    }
+                    assert {answer(port, path) for path in ("/metrics", "/readyz", "/healthz", "/lively")} == {404}
+                finally:
+                    haproxy.kill()
+        gateway.shutdown()
+
+
+class Yes(BaseHTTPRequestHandler):
+    """Says yes to every path."""
+
+    def do_GET(self) -> None:
+        """Say yes."""
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of it."""
+
+
+def answer(port: int, path: str) -> int:
+    """Return the status of a path; 0 while nobody listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: install Prometheus (Debian: prometheus)")

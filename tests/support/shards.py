@@ -139,6 +139,8 @@ class Notes:
         self.written: list[Record] = []
         self.failed: list[tuple[Kind, Exception]] = []
         self.rungs: asyncio.Queue[Rung] = asyncio.Queue()
+        self.claimed: list[str] = []
+        self.hand_overs_s: list[float] = []
         self._news = asyncio.Event()
 
     def record_written(self, record: Record) -> None:
@@ -160,6 +162,14 @@ class Notes:
         """Another rung is in force."""
         del down
         self.rungs.put_nowait(rung)
+
+    def slot_claimed(self, reason: str) -> None:
+        """A slot was claimed for the shard."""
+        self.claimed.append(reason)
+
+    def slot_served(self, took_s: float) -> None:
+        """A slot is served."""
+        self.hand_overs_s.append(took_s)
 
 
 class Workshop:

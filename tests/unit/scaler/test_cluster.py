@@ -67,6 +67,7 @@ class Machine:
     shard: Shard
     policy: Moves
     leave: asyncio.Event
+    notes: Notes
     running: asyncio.Task[None]
 
 
@@ -102,20 +103,21 @@ class World:
         """Start a shard and wait until it is a member."""
         policy = Moves()
         decoder = SceneDecoder(self.scenes)
+        notes = Notes()
         shard = Shard(
             self.log,
             LoudnessVad(),
             decoder,
             settings=settings_for_tests(),
             governor=Governor(LADDER, decoder),
-            observer=Notes(),
+            observer=notes,
             name=name,
             clock=self._clock,
         )
         joined, leave = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(shard.join(joined, leave, drain_s=10.0, policy=policy))
         await joined.wait()
-        self.machines[name] = Machine(shard, policy, leave, running)
+        self.machines[name] = Machine(shard, policy, leave, notes, running)
         return self.machines[name]
 
     async def served(self, *names: str) -> None:
@@ -230,6 +232,9 @@ def test_the_calls_of_a_shard_that_is_lost_go_on_elsewhere_without_a_word_lost_o
         (left,) = world.machines
         await world.served(left)
         again_s = clock() - killed_at
+        notes = world.machines[left].notes
+        assert "lost" in notes.claimed
+        assert 0 <= max(notes.hand_overs_s) < 3.0
         await playing
         assert await world.text("one", 2) == world.scenes["one"].text
         await world.close()

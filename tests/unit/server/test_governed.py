@@ -70,5 +70,6 @@ def test_what_is_measured_and_decided_shows(
     assert registry.get_sample_value("trunkline_rung") == 0
     assert registry.get_sample_value("trunkline_utilization_ratio") == OVERWHELMED
     assert registry.get_sample_value("trunkline_room_calls") == 0
+    assert registry.get_sample_value("trunkline_capacity_calls") == 1
     assert registry.get_sample_value("trunkline_desired_shards") == 1
     assert registry.get_sample_value("trunkline_recent_final_p95_seconds") == 0

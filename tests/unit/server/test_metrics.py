@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -35,6 +36,20 @@ def test_no_label_can_name_a_call_or_a_caller() -> None:
     labels = {label for family in declared() for label in family}
 
     assert labels.isdisjoint({"call", "session", "caller", "tenant", "user", "phone"})
+
+
+def test_every_metric_is_set_by_somebody() -> None:
+    """A gauge that nobody sets says 0, and looks as if it had been measured."""
+    sources = "\n".join(
+        file.read_text(encoding="utf-8")
+        for file in (PROJECT.parent / "server").rglob("*.py")
+        if file.name != "metrics.py"
+    )
+    used = set(re.findall(r"metrics\.(\w+)", sources))
+    names = {name for name, metric in vars(Metrics(CollectorRegistry())).items() if hasattr(metric, "_labelnames")}
+
+    assert names, "nothing is declared"
+    assert names <= used, f"nobody sets {sorted(names - used)}"
 
 
 def declared() -> list[tuple[str, ...]]:

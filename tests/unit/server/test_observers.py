@@ -34,3 +34,15 @@ def test_finals_are_timed_and_lost_text_and_broken_calls_are_counted() -> None:
     observer.record_written(CallClosed(0, "call", INTERNAL, 1.0, 0.0))
     assert count(metrics, "trunkline_finals_lost_total") == 1.0
     assert count(metrics, "trunkline_calls_failed_total") == 1.0
+
+
+def test_slots_that_come_are_counted_by_reason_and_timed() -> None:
+    """How long nobody serves a call is what a move costs its caller."""
+    metrics = Metrics(CollectorRegistry())
+    observer = ShardObserver(metrics)
+
+    observer.slot_claimed("drained")
+    observer.slot_served(0.4)
+
+    assert count(metrics, "trunkline_moves_total", reason="drained") == 1.0
+    assert count(metrics, "trunkline_handoff_seconds_sum") == 0.4
