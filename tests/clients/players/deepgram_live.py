@@ -30,13 +30,22 @@ async def player(job: Job) -> None:
         listening = asyncio.create_task(connection.start_listening())
         async for piece in job.live():
             await connection.send_media(piece)
-        await connection.send_close_stream()
+        await _close(connection)
         await listening
     assert metadata, "no Metadata came"
     with open(job.path, "rb") as file:
         whole = await client.listen.v1.media.transcribe_file(request=file.read(), model="nova-3")
     assert whole.results.channels[0].alternatives[0].transcript
     job.report("deepgram-sdk", "live results, Metadata, POST /v1/listen")
+
+
+async def _close(connection: object) -> None:
+    if hasattr(connection, "send_close_stream"):
+        await connection.send_close_stream()
+    else:  # version 5
+        from deepgram.extensions.types.sockets import ListenV1ControlMessage
+
+        await connection.send_control(ListenV1ControlMessage(type="CloseStream"))
 
 
 def _more(web: str) -> dict[str, str]:
