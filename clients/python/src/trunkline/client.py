@@ -264,10 +264,12 @@ class Call(EventStream):
 
     async def _mark(self, request: Pause | Unpause, answer: type[Paused | Unpaused]) -> None:
         happened = asyncio.Event()
-        asked = await self._ask(request)
+        self._check_open()
+        asked = self._outgoing.put(messages.dump(request))
+        self._marks.append((answer, asked, happened))  # before it is sent: the answer may come first
+        await self._outgoing.sent(asked, self._over)
         if answer is Unpaused:
             self._silent = False
-        self._marks.append((answer, asked, happened))
         await self._unless_over(happened)
 
     async def finalize(self, channel: int | None = None) -> None:

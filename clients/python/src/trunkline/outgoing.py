@@ -68,12 +68,21 @@ class Outgoing:
 
     async def ask(self, text: str, over: asyncio.Event, *, again: bool = True) -> Asked:
         """Give it a request, behind the audio so far; waits until the connection, if there is one, has it."""
+        asked = self.put(text, again=again)
+        await self.sent(asked, over)
+        return asked
+
+    def put(self, text: str, *, again: bool = True) -> Asked:
+        """Give it a request, behind the audio so far, and do not wait."""
         asked = Asked(self.ring.end, text, again)
         self._asked.append(asked)
         self._notify()
+        return asked
+
+    async def sent(self, asked: Asked, over: asyncio.Event) -> None:
+        """Wait until the connection, if there is one, has a request."""
         while not (asked.sent or over.is_set() or self._pump is None):
             await self._change(over)
-        return asked
 
     def answered(self, asked: Asked) -> None:
         """Take note that a request need not be sent again; one that was answered before is fine."""
