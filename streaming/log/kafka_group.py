@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from streaming.log.kafka_client import admin_library, connection, library, translating
+from streaming.log.kafka_client import admin_library, connection, library, may_pass, translating
 from streaming.log.kafka_settings import KafkaSettings
 from streaming.log.kafka_types import Admin, Consumer, Partition
 
@@ -21,6 +21,9 @@ READ_RECORDS: Final = 256
 
 WAIT_MS: Final = 200
 """How long a read waits for records."""
+
+AGAIN_S: Final = 1.0
+"""Seconds until brokers that did not say how far a share is done are asked again."""
 
 SESSION_MS: Final = 10_000
 """After so long without a heartbeat a member's partitions go to the others."""
@@ -59,6 +62,7 @@ class Group:
         self._admin = admin
         self._topic = topic
         self._group = group
+        self._closed = False
 
     @classmethod
     async def join(
@@ -145,6 +149,7 @@ class Group:
 
     async def close(self) -> None:
         """Leave the group."""
+        self._closed = True
         with suppress(library().errors.KafkaError, OSError):
             await self._consumer.stop()
         with suppress(library().errors.KafkaError, OSError):
@@ -152,6 +157,21 @@ class Group:
 
     def _ours(self, partitions: Collection[int]) -> list[Partition]:
         return [place for place in self._consumer.assignment() if place.partition in partitions]
+
+    async def _given(self, partitions: Collection[Partition], assigned: Assigned) -> None:
+        """Tell of a share; nothing of it is read before whoever shares knows that it is theirs."""
+        self._consumer.pause(*partitions)
+        places: dict[int, Place] = {}
+        while partitions and not self._closed:
+            try:
+                places = await self._places(partitions)
+                break
+            except (library().errors.KafkaError, OSError) as problem:
+                if not may_pass(problem):
+                    raise
+                await asyncio.sleep(AGAIN_S)
+        await assigned(places)
+        self._consumer.resume(*partitions)
 
     async def _places(self, partitions: Collection[Partition]) -> dict[int, Place]:
         noted = await self._admin.list_consumer_group_offsets(self._group, partitions=list(partitions))
@@ -163,7 +183,7 @@ class Group:
             await revoked()
 
         async def given(_: object, partitions: Collection[Partition]) -> None:
-            await assigned(await self._places(partitions) if partitions else {})
+            await self._given(partitions, assigned)
 
         methods = {"on_partitions_revoked": taken, "on_partitions_assigned": given}
         return type("Listener", (library().ConsumerRebalanceListener,), methods)()
