@@ -58,7 +58,7 @@ class IngestedCall:
 
     Args:
         name: The call's id.
-        done: Told of every offset whose record is in the log for good, or dropped.
+        done: Told of every offset whose record is in the log for good, or dropped; when ``run`` ends, all others are.
         settings: Of ingestion.
         services: The gateway's.
     """
@@ -78,21 +78,16 @@ class IngestedCall:
         self._answer: asyncio.Queue[Resumed] = asyncio.Queue()
         self._over = asyncio.Event()
         self._written_at = self._heard_at = 0.0
-        self._ended_by: Arrived | None = None
 
     async def run(self) -> None:
         """Write the call until it is over."""
         self._services.delivery.listen(self.name, self._hear)
         try:
             first, chunk = await self._first()
-            if chunk is None:
-                self._done(first.offset)
-            else:
+            if chunk is not None:
                 await self._carry(first, chunk)
         finally:
             self._services.delivery.ignore(self.name, self._hear)
-        while not self.inbox.empty():
-            self._done(self.inbox.get_nowait().offset)
 
     def _hear(self, told: Told) -> None:
         match told:
@@ -124,7 +119,6 @@ class IngestedCall:
         began = self._written_at = self._heard_at = self._services.clock()
         clocks = await self._begin(chunk)
         if clocks is None:
-            self._done(first.offset)
             return
         log.info("call.ingested", call=self.name, slot=self._slot, connection=self._connection)
         audio = chunk.audio
@@ -197,7 +191,10 @@ class IngestedCall:
                 async with asyncio.timeout(ASK_AGAIN_S):
                     while (answer := await self._answer.get()).nonce != nonce:
                         pass
-            except (LogError, TimeoutError):
+            except TimeoutError:
+                continue
+            except LogError:
+                await asyncio.sleep(PAUSE_S)
                 continue
             self._connection = answer.connection
             return answer
@@ -207,15 +204,21 @@ class IngestedCall:
 
     async def _next(self) -> Arrived | None:
         """Wait for a record; None if something else is due."""
-        due = min(self._order.deadline, self._written_at + min(KEPT_S, self._settings.idle_s))
         waiting = asyncio.ensure_future(self.inbox.get())
-        others = [asyncio.ensure_future(event.wait()) for event in (self._failed, self._over)]
         try:
-            timeout_s = max(0.0, due - self._services.clock())
-            await asyncio.wait([waiting, *others], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await self._wait(min(self._order.deadline, self._written_at + min(KEPT_S, self._settings.idle_s)), waiting)
             return waiting.result() if waiting.done() else None
         finally:
-            for each in (waiting, *others):
+            waiting.cancel()
+
+    async def _wait(self, due: float, *others: asyncio.Future[Arrived]) -> None:
+        """Wait until a moment, the end of the call, a failure of the log, or what else is waited for."""
+        events = [asyncio.ensure_future(event.wait()) for event in (self._failed, self._over)]
+        try:
+            timeout_s = max(0.0, due - self._services.clock())
+            await asyncio.wait([*others, *events], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in events:
                 each.cancel()
 
     async def _take(self, arrived: Arrived, audio: AudioFormat, clocks: Clocks, began: float) -> str:
@@ -234,7 +237,6 @@ class IngestedCall:
                 await self._write(ready, clocks, began)
             case Ended(reason=reason):
                 await self._write(self._order.flush(), clocks, began)
-                self._ended_by = arrived
                 return reason
             case Started():
                 self._done(arrived.offset)
@@ -309,13 +311,17 @@ class IngestedCall:
 
     async def _end(self, reason: str) -> None:
         """End the call, and wait until all of it is out; what is not, its shard still owes."""
-        while self._failed.is_set() and not self._over.is_set():
-            await self._recover()
-        await self._append(CallEnded(self.name, reason, self._connection))
-        try:
-            async with asyncio.timeout(self._services.limits.closing_s):
-                await self._over.wait()
-        except TimeoutError:
-            log.warning("ingest.not_closed", call=self.name)
-        if self._ended_by is not None:
-            self._done(self._ended_by.offset)
+        deadline = self._services.clock() + self._services.limits.closing_s
+        asked = False
+        while not self._over.is_set():
+            if self._failed.is_set():
+                await self._recover()
+                asked = False
+            elif not asked:
+                await self._append(CallEnded(self.name, reason, self._connection))
+                asked = True
+            elif (now := self._services.clock()) >= deadline and not self._unwritten:
+                log.warning("ingest.not_closed", call=self.name)
+                return
+            else:
+                await self._wait(max(deadline, now + PAUSE_S))

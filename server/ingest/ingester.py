@@ -38,7 +38,7 @@ class _Partition:
         self.calls: dict[str, IngestedCall] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.paused = False
-        self._under_way: dict[int, None] = {}
+        self._under_way: dict[int, str] = {}  # call by offset, in the order read; empty before that is known
         self._next = -1
 
     @property
@@ -53,12 +53,21 @@ class _Partition:
 
     def begin(self, offset: int) -> None:
         """Note that a record was read."""
-        self._under_way[offset] = None
+        self._under_way[offset] = ""
         self._next = offset + 1
+
+    def belongs(self, offset: int, call: str) -> None:
+        """Note whose a record is."""
+        self._under_way[offset] = call
 
     def done(self, offset: int) -> None:
         """Note that it needs no second reading."""
         self._under_way.pop(offset, None)
+
+    def over(self, call: str) -> None:
+        """Note that nothing of a call needs a second reading: what it did not write would never be committed past."""
+        for offset in [offset for offset, name in self._under_way.items() if name == call]:
+            del self._under_way[offset]
 
 
 class Ingester:
@@ -156,6 +165,7 @@ class Ingester:
         call = partition.calls.get(event.call)
         if call is None:
             call = self._start(partition, event.call)
+        partition.belongs(message.offset, event.call)
         call.inbox.put_nowait(Arrived(message.offset, event))
 
     def _start(self, partition: _Partition, name: str) -> IngestedCall:
@@ -168,5 +178,6 @@ class Ingester:
     def _finished(self, partition: _Partition, call: IngestedCall, task: asyncio.Task[None]) -> None:
         partition.tasks.discard(task)
         partition.calls.pop(call.name, None)
+        partition.over(call.name)
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("ingest.call_failed", call=call.name, error=type(problem).__name__)
