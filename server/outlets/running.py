@@ -18,7 +18,7 @@ from server.outlets.kafka import GroupLedger, PublicTopicSink
 from server.outlets.outlet import Ledger, Outlet, Sink, WholeLedger
 from server.outlets.webhooks import Endpoint, WebhookSink, key_of, kinds_of
 from server.settings import Settings, Webhook
-from streaming.errors import LogMisconfigured, LogRefused
+from streaming.errors import LogError, LogMisconfigured, LogRefused
 from streaming.log import Log
 from streaming.log.kafka_settings import KafkaSettings
 
@@ -101,5 +101,5 @@ async def _settle(running: list[Outlet]) -> None:
     try:
         async with asyncio.timeout(SETTLE_S):
             await asyncio.gather(*(outlet.settled() for outlet in running))
-    except TimeoutError:
+    except (TimeoutError, LogError):
         log.warning("outlets.unsettled", waiting=sum(outlet.under_way for outlet in running))

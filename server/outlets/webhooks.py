@@ -163,7 +163,10 @@ class WebhookSink:
         await asyncio.sleep(0)  # its first document is put after it is made
         while line.waiting:
             first = line.waiting[0]
-            await self._deliver(first)
+            try:
+                await self._deliver(first)
+            except Exception as problem:  # noqa: BLE001  what cannot even be sent must not hold up what follows it
+                self._give_up(first.document, type(problem).__name__)
             line.waiting.popleft()
             first.done.set_result(None)
             self._room.release()
@@ -179,12 +182,15 @@ class WebhookSink:
             if outcome == "taken":
                 return
             if loop.time() - waiting.since >= endpoint.give_up_s:
-                self._metrics.outlet_given_up.labels(endpoint.name).inc()
-                log.error("webhook.given_up", outlet=endpoint.name, document=document.id, last=outcome)
+                self._give_up(document, outcome)
                 return
             log.warning("webhook.not_taken", outlet=endpoint.name, document=document.id, outcome=outcome)
             await asyncio.sleep(max(wait_s, pause_s * (0.5 + self._dice() / 2)))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def _give_up(self, document: Document, outcome: str) -> None:
+        self._metrics.outlet_given_up.labels(self._endpoint.name).inc()
+        log.error("webhook.given_up", outlet=self._endpoint.name, document=document.id, last=outcome)
 
     async def _post(self, document: Document) -> tuple[str, float]:
         """Try once.

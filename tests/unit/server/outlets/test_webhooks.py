@@ -122,6 +122,15 @@ async def test_what_is_never_taken_is_given_up_and_counted() -> None:
         assert at.given_up == 1
 
 
+async def test_what_cannot_even_be_written_down_is_given_up_and_what_follows_it_is_told() -> None:
+    """Else one document would hold up its call, and keep its place among those that wait, for good."""
+    started, *rest = documents("call-1", 1)
+    async with asyncio.timeout(10), setup() as at:
+        await at.tell([replace(started, body={"labels": object()}), *rest])
+        assert at.given_up == 1
+        assert [json.loads(posted.body)["type"] for posted in at.receiver.posts] == ["final", "call_ended"]
+
+
 async def test_a_receiver_that_does_not_answer_is_not_waited_for_longer_than_set() -> None:
     """A hung receiver is tried again."""
 
