@@ -544,6 +544,7 @@ class Connection:
 
     def _fault(self, now: float) -> None:
         self._reason = Ill.INTERNAL
+        self._released.set()
         if self._stage is not Stage.CLOSED:
             self._put(Close(1011, Ill.INTERNAL), now)
 
