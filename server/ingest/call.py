@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -216,7 +216,8 @@ class IngestedCall:
         events = [asyncio.ensure_future(event.wait()) for event in (self._failed, self._over)]
         try:
             timeout_s = max(0.0, due - self._services.clock())
-            await asyncio.wait([*others, *events], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            waits: list[asyncio.Future[Arrived] | asyncio.Task[Literal[True]]] = [*others, *events]
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in events:
                 each.cancel()
