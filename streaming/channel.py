@@ -269,7 +269,8 @@ class Channel:
         pre_roll = _samples(self._windows.pre_roll_s)
         start = max(self._spoken_for, self._scribe.done_to, _whole_frames(at - pre_roll))
         self._leads.begin(start, self._windows)
-        self._open(Utterance(start, self._windows))
+        paused = at - self._spoken_for >= FRAME_SAMPLES  # else what is final ended in mid-speech, as was asked for
+        self._open(Utterance(start, self._windows, at if paused else None))
         return [Publish(self._scribe.speech_started(at))]
 
     def _hesitate(self, since: int, now: float) -> list[Effect]:
@@ -354,7 +355,7 @@ class Channel:
     ) -> tuple[_Ending, list[Effect]]:
         end = self._reachable(end)
         utterance.decoded_to = end
-        lead = self._leads.before(utterance.start, end, self._windows)
+        lead = self._leads.before(utterance.start, end, self._windows, utterance.onset)
         # behind a lead the model writes the lead's words first
         window = self._window(utterance.start - lead.samples, end, Kind.FINAL, () if lead.samples else self._draft())
         stretch, told = Stretch(utterance.start, end, speech_end), Told(utterance.start, end)

@@ -46,10 +46,12 @@ class Utterance:
     Args:
         start: First sample of the windows.
         settings: Lengths.
+        onset: Sample at which the speaker began, behind a pause; None where speech went on from what is final.
     """
 
-    def __init__(self, start: int, settings: WindowSettings) -> None:
+    def __init__(self, start: int, settings: WindowSettings, onset: int | None = None) -> None:
         self.start = start
+        self.onset = onset
         self.decoded_to = start
         """End of the newest window asked for."""
         self._settings = settings

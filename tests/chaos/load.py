@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import statistics
 import time
@@ -12,21 +11,12 @@ from typing import Final
 
 from tests.chaos.audit import Verdict, judge
 from tests.support.calls import Caller, calling
-from tests.support.tones import RATE, Sentence, flat, interleaved, sentences, spoken
+from tests.support.tones import RATE, flat, interleaved, sentences, spoken
 from trunkline import Audio, Partial
 
 AUDIO: Final = Audio("mulaw", RATE, channels=2)
 STAGGER_S: Final = 0.3
 """Between the beginnings of two calls."""
-
-
-def distinct(count: int, seed: int) -> list[Sentence]:
-    """Make up what one side says; no sentence begins with the word before it, which a lead would be taken for."""
-    for tried in itertools.count(seed * 1000):
-        made_up = sentences(count, tried)
-        if all(one[-1] != two[0] for one, two in itertools.pairwise(made_up)):
-            return made_up
-    raise AssertionError
 
 
 class Load:
@@ -40,7 +30,7 @@ class Load:
 
     def __init__(self, url: str, calls: int, talk: int) -> None:
         self._url = url
-        self._said = [(distinct(talk, 2 * number), distinct(talk, 2 * number + 1)) for number in range(calls)]
+        self._said = [(sentences(talk, 2 * number), sentences(talk, 2 * number + 1)) for number in range(calls)]
         self._callers: list[Caller | None] = [None] * calls
         self._problems: list[str] = []
         self.disturbed_at = math.inf

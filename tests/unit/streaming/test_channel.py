@@ -188,6 +188,56 @@ def test_a_final_is_decoded_behind_the_speech_before_it_and_writes_only_its_own_
     assert finals[1].words[0].start * 16_000 >= finals[0].to_sample
 
 
+def test_a_word_said_last_before_a_pause_and_first_behind_it_is_written_twice() -> None:
+    """ "Yes." "Yes, please.": the second yes is no echo of the first."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.05, 2)], seconds=5.0))
+    side.hear_all()
+    for asked in [asked for asked in side.asked if asked.window.kind is Kind.FINAL]:
+        heard = side.scene.hear(asked.window)
+        words = tuple(replace(word, text="yes") if word.text in ("w2", "w3") else word for word in heard.words)
+        side.took(side.channel.answer(asked.request, replace(heard, words=words), now=2.0))
+
+    finals = [[word.text for word in record.words] for record in side.records if isinstance(record, Final)]
+    assert finals == [["w0", "w1", "yes"], ["yes", "w4"]]
+
+
+def test_the_last_word_before_a_pause_heard_once_more_in_it_is_not_written_again() -> None:
+    """The window begins before the speaker does, and nobody speaks there."""
+    side = Side(Scene([Turn(0.5, 3), Turn(2.05, 2)], seconds=5.0))
+    side.hear_all()
+    first, second = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+    side.took(side.channel.answer(first.request, side.scene.hear(first.window), now=2.0))
+    heard = side.scene.hear(second.window)
+    onset_s = heard.words[3].start
+    late = replace(heard.words[2], start=onset_s - 0.15, end=onset_s)
+    words = (*heard.words[:2], late, *heard.words[3:])
+    side.took(side.channel.answer(second.request, replace(heard, words=words), now=3.0))
+
+    finals = [[word.text for word in record.words] for record in side.records if isinstance(record, Final)]
+    assert finals == [["w0", "w1", "w2"], ["w3", "w4"]]
+
+
+def test_a_word_heard_once_where_speech_was_broken_by_a_request_is_written_once() -> None:
+    """What goes on behind a request in mid-speech has no onset: its first word may be the last of what went before."""
+    side = Side(Scene([Turn(0.5, 6)], seconds=5.0))
+    side.hear(0.0, 1.7)
+    side.took(side.channel.finalize("now", now=1.0))
+    side.hear(1.7, 5.0)
+    first, second = (asked for asked in side.asked if asked.window.kind is Kind.FINAL)
+    side.took(side.channel.answer(first.request, side.scene.hear(first.window), now=2.0))
+    (final,) = (record for record in side.records if isinstance(record, Final))
+    cut_s, heard = final.to_sample / 16_000, side.scene.hear(second.window)
+    began_s = 5.0 if not heard.words else side.scene.words[0].start - heard.words[0].start
+    late = replace(final.words[-1], start=cut_s - began_s + 0.1, end=cut_s - began_s + 0.3)
+    known = [word.text for word in final.words[:-1]]
+    words = (*(word for word in heard.words if word.text in known), late)
+    side.took(side.channel.answer(second.request, replace(heard, words=words), now=3.0))
+
+    again = [asked for asked in side.asked if asked.window.kind is Kind.FINAL]
+    assert len(again) == 3  # nothing was its own, so it is asked for alone
+    assert again[-1].window.seconds < second.window.seconds
+
+
 def test_a_final_begun_too_early_shows_only_its_own_words_as_a_partial() -> None:
     """The speaker went on; what was begun as a final, behind earlier speech, still tells what was said so far."""
     side = Side(Scene([Turn(0.5, 3), Turn(2.2, 2), Turn(3.14, 2)], seconds=6.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from streaming.call import SAMPLE_RATE
 from streaming.decoding import Hypothesis, Word
 from streaming.leads import Lead, Leads, Told
@@ -91,6 +93,48 @@ def test_a_word_said_again_later_is_kept() -> None:
     lead = Lead(samples(2), told(0, 2, "no"))
 
     assert lead.taken_from(heard(("no", 0.5, 0.9), ("No.", 2.5, 3.0))).text == "No."
+
+
+def test_a_word_that_begins_with_the_new_speech_is_kept_though_the_lead_ended_with_it() -> None:
+    """ "Yes." "Yes, please." are three words, even if the model passes over the first of them this time."""
+    lead = Lead(samples(2), told(0, 1.6, "yes"), quiet=samples(0.2))
+
+    assert lead.taken_from(heard(("Yes,", 2.2, 2.5), ("please.", 2.5, 3.0))).text == "Yes, please."
+
+
+def test_a_word_that_begins_before_the_new_speech_is_the_last_of_the_lead() -> None:
+    """Nobody spoke yet where it was placed."""
+    lead = Lead(samples(2), told(0, 1.6, "good morning"), quiet=samples(0.3))
+
+    own = lead.taken_from(heard(("good", 0.5, 0.9), ("Morning.", 2.25, 2.35), ("Who?", 2.5, 3.0)))
+
+    assert own.text == "Who?"
+
+
+@pytest.mark.parametrize("quiet", [None, samples(0.3)])
+def test_a_word_is_kept_where_the_last_of_the_lead_was_heard_before_it(quiet: int | None) -> None:
+    """An alignment may place it in the pause; heard twice, it was said twice."""
+    lead = Lead(samples(2), told(0, 1.6, "oh yes"), quiet)
+
+    own = lead.taken_from(heard(("Oh,", 0.5, 0.9), ("yes.", 0.9, 1.3), ("Yes,", 1.9, 2.5), ("please.", 2.5, 3.0)))
+
+    assert own.text == "Yes, please."
+
+
+def test_a_lead_that_ended_with_a_word_twice_may_come_back_with_one_of_them_late() -> None:
+    """It is written twice already; a third would be one too many."""
+    lead = Lead(samples(2), told(0, 2, "no no"))
+
+    assert lead.taken_from(heard(("no", 0.5, 0.9), ("no", 2.0, 2.3), ("thanks", 2.4, 2.9))).text == "thanks"
+
+
+def test_speech_behind_a_pause_is_quiet_up_to_its_onset() -> None:
+    """The window begins before the first frame of speech; behind a cut, nobody paused."""
+    leads = Leads()
+    leads.add(told(0, 1.5))
+
+    assert leads.before(samples(2), samples(4), SETTINGS, onset=samples(2.3)).quiet == samples(0.3)
+    assert leads.before(samples(1.5), samples(4), SETTINGS).quiet is None
 
 
 def test_a_lead_whose_text_is_not_known_yet_is_cut_by_time_alone() -> None:
