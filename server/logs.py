@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import TextIO
 
 import structlog
@@ -23,19 +24,19 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     """
     out = stream or sys.stderr
     text = style == "text" or (style == "auto" and out.isatty())
-    last: list[Processor] = (
-        # Plain: the renderer's own tracebacks show local variables, which hold what people said.
-        [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             drop_pii,
+            show_faults,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(out),
@@ -46,3 +47,30 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
 def drop_pii(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMapping[str, object]:
     """Drop what callers said or what tells who they are: fields whose name begins with ``pii.``."""
     return {key: value for key, value in event.items() if not key.startswith("pii.")}
+
+
+def show_faults(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMapping[str, object]:
+    """Say where an exception was raised and of which type, without its message: it might quote what was said."""
+    held = event.pop("exc_info", None)
+    problem = held if isinstance(held, BaseException) else sys.exc_info()[1]
+    if held and problem is not None:
+        event["exception"] = "\n".join(_told(problem))
+    return event
+
+
+def _told(problem: BaseException) -> Iterator[str]:
+    """Yield where an exception came from, then the same of its cause or of those it holds."""
+    yield f"Traceback (most recent call last):\n{''.join(traceback.format_tb(problem.__traceback__))}{_name(problem)}"
+    held: tuple[BaseException, ...] = getattr(problem, "exceptions", ()) if _is_group(problem) else ()
+    for each in (*held, problem.__cause__):
+        if each is not None:
+            yield from _told(each)
+
+
+def _is_group(problem: BaseException) -> bool:  # apart: narrowed, the exceptions it holds have no known type
+    return isinstance(problem, BaseExceptionGroup)
+
+
+def _name(problem: BaseException) -> str:
+    kind = type(problem)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
