@@ -1,12 +1,15 @@
 """What windows cost on the devices of a pool, learned from their batches: for whoever decides about load.
 
-A device's own cost model knows buckets; from outside only a batch's model, size and time are seen, and that is enough
-to say what a window of a model takes in a full batch. Costs before the first batch come from a profile, or from the
-dearest model seen so far: of a model that never ran, nothing good is assumed.
+A device's own cost model knows buckets; from outside a batch's model, size, longest window and time are seen. Its
+time is taken to grow with the audio in it, each window as long as the longest. By the number of windows alone, short
+partials that come together and long finals that come alone look as if a larger batch cost nothing more, and there seems
+to be more room than there is. Costs before the first batch come from a profile, or from the dearest model seen so far:
+of a model that never ran, nothing good is assumed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final
@@ -24,6 +27,12 @@ UNKNOWN_S: Final = 0.1
 is known."""
 
 
+TICKS_PER_S: Final = 10
+
+FRAMES_PER_S: Final = 100
+"""Of a mel spectrogram."""
+
+
 class CostBook:
     """Costs of one pool.
 
@@ -37,37 +46,50 @@ class CostBook:
         self._costs = CostModel(_blended(specs[0].profile))
         self._known = {cost.model for cost in specs[0].profile}
 
-    def observe(self, model: str, beam: int, size: int, seconds: float, now: float) -> None:
+    def observe(self, model: str, beam: int, size: int, *, longest_s: float, seconds: float, now: float) -> None:
         """Learn from a batch.
 
         Args:
             model: That decoded it.
             beam: Of the rung in force.
             size: Windows in it.
+            longest_s: Seconds of audio in the longest of them.
             seconds: It took.
             now: Monotonic seconds.
         """
         self._known.add(model)
-        self._costs.observe((model, beam), size, seconds, now)
+        self._costs.observe((model, beam), size * _ticks(longest_s), seconds, now)
 
-    def window_s(self, model: str, beam: int) -> float:
-        """Seconds of a whole device that a window takes in a full batch."""
+    def window_s(self, model: str, beam: int, seconds: float) -> float:
+        """Seconds of a whole device that a window of so much audio takes in a full batch of such."""
         if model in self._known:
-            return self._each_s(model, beam)
-        return max((self._each_s(known, beam) for known in self._known), default=UNKNOWN_S)
+            return self._each_s(model, beam, seconds)
+        return max((self._each_s(known, beam, seconds) for known in self._known), default=UNKNOWN_S)
 
-    def _each_s(self, model: str, beam: int) -> float:
+    def _each_s(self, model: str, beam: int, seconds: float) -> float:
+        ticks = _ticks(seconds)
         fits = self._costs.largest_within((model, beam), BATCH_S)
-        size = max(1, self._max_batch if fits is None else min(fits, self._max_batch))
-        return self._costs.predict((model, beam), size) / size / self._streams
+        size = max(1, self._max_batch if fits is None else min(fits // ticks, self._max_batch))
+        return self._costs.predict((model, beam), size * ticks) / size / self._streams
+
+
+def _ticks(seconds: float) -> int:
+    """Return what the size of a batch is counted in: tenths of a second of audio."""
+    return max(1, math.ceil(seconds * TICKS_PER_S))
 
 
 def _blended(profile: Iterable[Cost]) -> list[Cost]:
-    """One line for each model, of all its buckets, under a greedy beam's key."""
+    """One line for each model, of all its buckets, over the audio in a batch and under a greedy beam's key."""
     by_model: dict[str, list[Cost]] = {}
     for cost in profile:
         by_model.setdefault(cost.model, []).append(cost)
     return [
-        Cost(model, "1", fmean(cost.fixed_s for cost in costs), fmean(cost.each_s for cost in costs))
+        Cost(model, "1", fmean(cost.fixed_s for cost in costs), fmean(cost.each_s / _length(cost) for cost in costs))
         for model, costs in by_model.items()
     ]
+
+
+def _length(cost: Cost) -> int:
+    """Return how long the windows of a bucket are padded to; ``gpu.engine.Bucket`` puts their frames first."""
+    frames, _, _ = cost.bucket.partition("+")
+    return _ticks(int(frames) / FRAMES_PER_S)

@@ -225,7 +225,8 @@ class Dispatcher:
             for hypothesis, queued_s in zip(hypotheses, batch.queued_s, strict=True)
         )
         jobs = tuple(job.job for job in batch.jobs)
-        self._send(Answered(batch.model, seconds, batch.predicted_s, jobs, filled))
+        longest_s = max(job.window.seconds for job in batch.jobs)
+        self._send(Answered(batch.model, seconds, longest_s, jobs, filled))
 
     def _out_of_memory(self, batch: Batch, problem: OutOfMemory) -> None:
         jobs = tuple(job.job for job in batch.jobs)

@@ -326,7 +326,7 @@ class DevicePool:
         device.took(message.seconds, len(message.jobs))
         for number, hypothesis in zip(message.jobs, message.hypotheses, strict=True):
             self._settle(device, number, hypothesis)
-        self._observer.batch_done(device.spec.name, message.model, message.hypotheses, message.predicted_s)
+        self._observer.batch_done(device.spec.name, message.model, message.hypotheses, message.longest_s)
 
     def _settle(self, device: Member, number: int, outcome: Hypothesis | Exception) -> None:
         device.running.discard(number)

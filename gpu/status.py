@@ -73,8 +73,15 @@ class PoolStatus:
 class PoolObserver(Protocol):
     """Hears what the devices do, for metrics."""
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
-        """A batch was decoded; its hypotheses say how long each job waited and how long the batch took."""
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+        """A batch was decoded.
+
+        Args:
+            device: Name of who decoded it.
+            model: That did.
+            hypotheses: They say how long each job waited and how long the batch took.
+            longest_s: Seconds of audio in the longest window.
+        """
         ...
 
     def job_undone(self, device: str, why: Why) -> None:
@@ -93,7 +100,7 @@ class PoolObserver(Protocol):
 class Unobserved:
     """An observer that does not listen."""
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
         """Ignore it."""
 
     def job_undone(self, device: str, why: Why) -> None:

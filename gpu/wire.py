@@ -132,7 +132,8 @@ class Answered:
 
     model: str
     seconds: float
-    predicted_s: float
+    longest_s: float
+    """Of audio in the longest window."""
     jobs: tuple[int, ...]
     hypotheses: tuple[Hypothesis, ...]
     """One per job."""
@@ -214,7 +215,7 @@ def encode(message: Message) -> bytes:
             head = {
                 "model": message.model,
                 "seconds": message.seconds,
-                "predicted_s": message.predicted_s,
+                "longest_s": message.longest_s,
                 "jobs": message.jobs,
                 "hypotheses": [_dump(hypothesis) for hypothesis in message.hypotheses],
             }
@@ -283,7 +284,7 @@ def _start(head: dict[str, Any]) -> Start:
 
 def _answered(head: dict[str, Any]) -> Answered:
     hypotheses = tuple(_load(dumped) for dumped in head["hypotheses"])
-    return Answered(head["model"], head["seconds"], head["predicted_s"], tuple(head["jobs"]), hypotheses)
+    return Answered(head["model"], head["seconds"], head["longest_s"], tuple(head["jobs"]), hypotheses)
 
 
 _READERS: Final[Mapping[str, Callable[[dict[str, Any], bytes], Message]]] = {

@@ -63,9 +63,8 @@ class GovernedDevices:
         return self.pool.backlog_s()
 
     def window_s(self, model: str, seconds: float, beam: int) -> float:
-        """Seconds of a whole device that a window takes in a full batch, whatever its length."""
-        del seconds
-        return self._book.window_s(model, beam)
+        """Seconds of a whole device that a window takes in a full batch."""
+        return self._book.window_s(model, beam, seconds)
 
     def signs(self) -> Sequence[DeviceSigns]:
         """What each device says of itself."""
@@ -98,11 +97,14 @@ class GovernedDevices:
 
     # --- what the devices do, on its way to the metrics --------------------------------------------------------------
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
         """A batch was decoded."""
         if hypotheses:
-            self._book.observe(model, self._rung.beam, len(hypotheses), hypotheses[0].compute_s, self._clock())
-        self._observer.batch_done(device, model, hypotheses, predicted_s)
+            took_s = hypotheses[0].compute_s
+            self._book.observe(
+                model, self._rung.beam, len(hypotheses), longest_s=longest_s, seconds=took_s, now=self._clock()
+            )
+        self._observer.batch_done(device, model, hypotheses, longest_s)
 
     def job_undone(self, device: str, why: Why) -> None:
         """A job left a device's queue without being decoded."""

@@ -54,8 +54,8 @@ class Recorder:
         self._news = asyncio.Condition()
         self._tellers: set[asyncio.Task[None]] = set()
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], predicted_s: float) -> None:
-        assert predicted_s > 0
+    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+        assert longest_s > 0
         self.batches.append((device, model, len(hypotheses)))
         self._tell()
 

@@ -14,33 +14,54 @@ def spec(*profile: Cost, streams: int = 2, max_batch: int = 4) -> DeviceSpec:
 
 
 def test_before_anything_is_known_windows_are_taken_to_be_dear() -> None:
-    assert CostBook([spec()]).window_s("a", 1) == UNKNOWN_S
+    assert CostBook([spec()]).window_s("a", 1, 3.0) == UNKNOWN_S
 
 
 def test_a_window_costs_its_share_of_a_full_batch_on_all_streams() -> None:
     book = CostBook([spec()])
     for size in (1, 2, 3):
-        book.observe("a", 1, size, 0.1 + 0.05 * size, 0.0)
+        book.observe("a", 1, size, longest_s=3.0, seconds=0.1 + 0.05 * size, now=0.0)
 
-    assert book.window_s("a", 1) == pytest.approx((0.1 + 0.05 * 4) / 4 / 2)
+    assert book.window_s("a", 1, 3.0) == pytest.approx((0.1 + 0.05 * 4) / 4 / 2)
+
+
+def test_a_longer_window_costs_more() -> None:
+    """Finals are long and partials are short, and which of them there are more of changes with the rung."""
+    book = CostBook([spec()])
+    for size in (1, 2, 3):
+        book.observe("a", 1, size, longest_s=3.0, seconds=0.1 + 0.05 * size, now=0.0)
+
+    assert book.window_s("a", 1, 6.0) == pytest.approx((0.1 + 0.1 * 4) / 4 / 2)
+
+
+def test_short_windows_that_come_together_and_long_ones_alone_are_told_apart() -> None:
+    """Over the number of windows a batch seemed to cost the same whatever its size, so that there was room for any."""
+    book = CostBook([spec(streams=1, max_batch=8)])
+    for _ in range(10):
+        book.observe("a", 1, 1, longest_s=6.0, seconds=0.1 + 0.02 * 6, now=0.0)
+        book.observe("a", 1, 2, longest_s=2.0, seconds=0.1 + 0.02 * 4, now=0.0)
+        book.observe("a", 1, 3, longest_s=2.0, seconds=0.1 + 0.02 * 6, now=0.0)
+
+    assert book.window_s("a", 1, 6.0) == pytest.approx((0.1 + 0.02 * 6 * 7) / 7)
+    assert book.window_s("a", 1, 2.0) == pytest.approx((0.1 + 0.02 * 2 * 8) / 8)
 
 
 def test_batches_that_would_keep_finals_waiting_do_not_count_as_capacity() -> None:
     book = CostBook([spec(max_batch=64, streams=1)])
     for size in (1, 2, 3):
-        book.observe("a", 1, size, 0.1 + 0.3 * size, 0.0)
+        book.observe("a", 1, size, longest_s=3.0, seconds=0.1 + 0.3 * size, now=0.0)
 
-    assert book.window_s("a", 1) == pytest.approx((0.1 + 0.3 * 3) / 3)
+    assert book.window_s("a", 1, 3.0) == pytest.approx((0.1 + 0.3 * 3) / 3)
 
 
 def test_a_model_that_never_ran_costs_what_the_dearest_does() -> None:
     book = CostBook([spec()])
-    book.observe("a", 1, 1, 1.0, 0.0)
+    book.observe("a", 1, 1, longest_s=3.0, seconds=1.0, now=0.0)
 
-    assert book.window_s("b", 1) == book.window_s("a", 1)
+    assert book.window_s("b", 1, 3.0) == book.window_s("a", 1, 3.0)
 
 
 def test_a_profile_is_known_from_the_start() -> None:
-    book = CostBook([spec(Cost("a", "300+0", 0.1, 0.05), Cost("a", "600+0", 0.3, 0.15))])
+    book = CostBook([spec(Cost("a", "300+0", 0.1, 0.03), Cost("a", "600+0", 0.3, 0.12))])
 
-    assert book.window_s("a", 1) == pytest.approx((0.2 + 0.1 * 4) / 4 / 2)
+    assert book.window_s("a", 1, 3.0) == pytest.approx((0.2 + 0.015 * 3 * 4) / 4 / 2)
