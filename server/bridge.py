@@ -6,6 +6,7 @@ did nothing wrong is left to hang up first.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum, auto
@@ -28,9 +29,9 @@ from server.dialect import (
 )
 from server.errors import Refusal
 from server.json_frames import Fields, integer, json_object
-from server.native import CLOSE_CODES, POLICY
+from server.native import CLOSE_CODES, POLICY, default_labels
 from server.routes import Route
-from streaming.call import SUPPORTED_RATES, AudioFormat, CallSpec, Encoding
+from streaming.call import MAX_CHANNELS, SUPPORTED_RATES, AudioFormat, CallSpec, Encoding
 from streaming.errors import BadMessage
 from streaming.messages import MAX_NAME, check_call_id, language_of
 from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed
@@ -47,6 +48,9 @@ MAX_FACT: Final = 500
 _DIGITS: Final = frozenset("0123456789*#ABCD")
 _NOT_IN_IDS: Final = re.compile(r"[^\w.:@+-]")
 _CALM: Final = frozenset({Ill.DRAINING, Ill.IDLE})
+_CHANNEL: Final = "trunkline.channel"
+"""Where a spec remembers which channel its connection is."""
+
 _SECRETS: Final = frozenset({"token", "key"})
 
 
@@ -175,7 +179,8 @@ class BridgeDialect(Dialect):
         if spec is None:
             raise BadMessage("audio_before_start", "audio came before the message that says what it is")
         joined = self._rest + payload if self._rest else payload
-        over = len(joined) % (spec.audio.encoding.sample_bytes * spec.audio.channels)
+        wide = spec.audio.channels if channel_of(spec) is None else 1
+        over = len(joined) % (spec.audio.encoding.sample_bytes * wide)
         self._rest = joined[len(joined) - over :]
         whole = joined[: len(joined) - over]
         return [Audio(ALL_CHANNELS, UNTIMED, whole)] if whole else []
@@ -189,7 +194,7 @@ class BridgeDialect(Dialect):
     def open(self, spec: CallSpec) -> list[Action]:
         """Ask for the call; what comes with the same frame may follow at once."""
         self.spec = spec
-        return [Open(spec)]
+        return [Open(spec, channel=channel_of(spec))]
 
     def _trouble(self, trouble: Trouble) -> list[Action]:
         close = Close(CLOSE_CODES[trouble.ill], trouble.ill)
@@ -213,8 +218,8 @@ def call_spec(
     """Describe a bridge's call.
 
     Wishes come from the address's query and from what the bridge itself passes on, which wins: ``call``, ``labels``
-    (with commas), ``language``, ``hotwords`` (with commas), ``model``, ``endpoint_ms``, ``utterance_end_ms``. All else
-    is kept as metadata.
+    (with commas), ``language``, ``hotwords`` (with commas), ``model``, ``endpoint_ms``, ``utterance_end_ms``. With both
+    ``channel`` and ``of`` the connection is one channel of a call of so many. All else is kept as metadata.
 
     Args:
         upgrade: The request behind the connection.
@@ -230,13 +235,18 @@ def call_spec(
     asked = {name: value for name, value in upgrade.query if name not in _SECRETS} | dict(given)
     wishes = {_clean(name): _clean(value) for name, value in asked.items()}
     wished = wishes.pop("call", "")
+    audio, part = _widened(audio, wishes)
+    if part is not None and not wished:
+        raise BadMessage("bad_option", "'channel' and 'of' need 'call', the same for every connection of the call")
+    if part is not None:
+        labels = default_labels(audio.channels)
     named = _names(wishes.pop("labels", ""))
     language = wishes.pop("language", "")
     hotwords = _names(wishes.pop("hotwords", ""))
     model = wishes.pop("model", "")
     endpoint = _milliseconds("endpoint_ms", wishes.pop("endpoint_ms", ""))
     utterance_end = _milliseconds("utterance_end_ms", wishes.pop("utterance_end_ms", ""))
-    facts = {name: _clean(value) for name, value in ids.items() if value} | wishes
+    facts = (part or {}) | {name: _clean(value) for name, value in ids.items() if value} | wishes
     return CallSpec(
         call=check_call_id(wished) if wished else id_of(call) or upgrade.request_id,
         tenant=upgrade.tenant,
@@ -249,6 +259,11 @@ def call_spec(
         utterance_end_ms=utterance_end,
         metadata={name[:MAX_NAME]: value[:MAX_FACT] for name, value in list(facts.items())[:MAX_METADATA]},
     )
+
+
+def channel_of(spec: CallSpec) -> int | None:
+    """Return which channel of its call a connection is; None where it is the whole call."""
+    return integer(spec.metadata.get(_CHANNEL))
 
 
 def id_of(bridges_own: str | None) -> str | None:
@@ -326,6 +341,19 @@ def bridge_routes(
 def _clean(text: str) -> str:
     """Replace what JSON can hold and UTF-8 cannot: halves of surrogate pairs."""
     return text.encode(errors="replace").decode()
+
+
+def _widened(audio: AudioFormat, wishes: dict[str, str]) -> tuple[AudioFormat, dict[str, str] | None]:
+    """Take ``channel`` and ``of`` from the wishes; return the whole call's format, and what remembers the channel."""
+    wishes.pop(_CHANNEL, None)  # ours alone
+    if not {"channel", "of"} <= wishes.keys():
+        return audio, None
+    channel, of = integer(wishes.pop("channel")), integer(wishes.pop("of"))
+    if audio.channels != 1:
+        raise BadMessage("bad_option", "'channel' and 'of' are for connections of one channel")
+    if channel is None or of is None or not 0 <= channel < of <= MAX_CHANNELS:
+        raise BadMessage("bad_option", f"'channel' must be from 0 and below 'of', which is at most {MAX_CHANNELS}")
+    return dataclasses.replace(audio, channels=of), {_CHANNEL: str(channel)}
 
 
 def _names(text: str) -> tuple[str, ...]:

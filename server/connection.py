@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final as Constant
 from typing import Protocol
@@ -51,6 +51,7 @@ from server.dialect import (
 from server.directory import Directory, Place
 from server.feed import CallFeed
 from server.following import Following
+from server.joining import Joining, Joint, Part
 from server.limits import TokenBucket
 from server.metrics import Metrics
 from server.outbox import Outbox
@@ -81,6 +82,12 @@ ASK_AGAIN_S: Constant = 3.0
 HAND_OVER_S: Constant = 15.0
 """Seconds after which a peer is told to come back later: a lost shard's calls are served again within 10."""
 
+
+ELSEWHERE: Constant = (
+    "a call of this id exists; if its other connections are at another gateway, "
+    "send all of a call to one, e.g. by a hash of its id in the load balancer"
+)
+"""What a channel is told whose call was opened at another gateway, or ended lately."""
 
 TOKEN_BYTES: Constant = 24
 """Chance in a token by which a call is resumed: nobody guesses 192 bits."""
@@ -116,6 +123,8 @@ class Services:
     """Unix seconds."""
     shared: bool = False
     """Whether other gateways share the log, so that calls can go on there when this one stops."""
+    joining: Joining = field(default_factory=Joining)
+    """Calls that further connections may join."""
 
 
 class Stage(Enum):
@@ -164,6 +173,8 @@ class Connection:
         self._outbox = Outbox(self._limits.unsent_bytes)
         self._unsent = asyncio.Event()
         self._call: CallFeed | None = None
+        self._part: Part | None = None  # of a call whose channels come over several connections
+        self._joined = False  # whether another connection opened the call
         self._asked_at = now  # when the call was asked for last
         self._asking_since = now
         self._held_until = now
@@ -187,7 +198,9 @@ class Connection:
                 self._writer.cancel()
                 if self._stage is Stage.HELD:
                     await self._released.wait()
-                if self._call is not None:
+                if self._part is not None:
+                    await self._part_over(self._part)
+                if self._call is not None and not self._joined:
                     self._call.finish()
         except* Exception:
             log.exception("connection.failed", protocol=self._dialect.name, call=self._call_id)
@@ -230,7 +243,9 @@ class Connection:
     def pulse(self, now: float) -> None:
         """Do what is due: a few times per second and connection, from one timer for all."""
         try:
-            if self._call is not None:
+            if self._part is not None and self._joined and self._part.broken:
+                self._fault(now)
+            elif self._call is not None and not self._joined:
                 self._call.pulse(now)
                 if now - self._acked_at >= self._limits.ack_s and self._stage is not Stage.HELD:
                     self._ack(now)
@@ -331,9 +346,9 @@ class Connection:
                 case Send() | Close():
                     self._put(action, now)
                 case Finalize(channel, marker) if self._call is not None and self._stage is Stage.LIVE:
-                    self._call.finalize(channel, marker)
+                    self._call.finalize(channel if self._part is None else self._part.channel, marker)
                 case Dtmf(channel, digit) if self._call is not None and self._stage is Stage.LIVE:
-                    self._call.dtmf(channel, digit)
+                    self._call.dtmf(channel if self._part is None else self._part.channel, digit)
                 case Pause(paused) if self._call is not None and self._stage is Stage.LIVE:
                     self._call.pause(paused=paused)
                 case End(reason):
@@ -349,12 +364,17 @@ class Connection:
 
     def _open(self, asked: Open, now: float) -> None:
         spec = asked.spec
+        joint = self._services.joining.find(spec.call) if asked.channel is not None else None
+        if joint is not None and asked.channel is not None and joint.fits(spec, asked.channel):
+            self._join(joint, asked.channel, now)
+            return
         decision = self._services.admission.decide(spec, now)
         count = self._services.metrics.admission
         if isinstance(decision, Refused):
             count.labels("refused", decision.code).inc()
             self._reason = decision.code
-            self._trouble(Ill(decision.code), decision.message, now, decision.retry_after_s)
+            elsewhere = asked.channel is not None and joint is None and self._services.shared
+            self._trouble(Ill(decision.code), ELSEWHERE if elsewhere else decision.message, now, decision.retry_after_s)
             return
         count.labels("accepted", "").inc()
         token = secrets.token_urlsafe(TOKEN_BYTES) if asked.resumable and self._limits.resume_s else None
@@ -365,17 +385,37 @@ class Connection:
             resume_s=self._limits.resume_s if token else 0.0,
             kept=True,
         )
-        self._feed(spec, decision.slot, now)
+        call = self._feed(spec, decision.slot, now)
+        if asked.channel is not None:
+            self._part = self._services.joining.open(call, asked.channel, now)
         self._services.directory.place(spec, decision.slot, _hash(token) if token else "")
         self._services.delivery.listen(spec.call, self.hear)
         self._move(Stage.LIVE)
         log.info("call.opened", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, slot=decision.slot)
         self._apply(self._dialect.deliver(Opened(spec, token), now), now)
 
-    def _feed(self, spec: CallSpec, slot: int, now: float, nonce: str | None = None) -> None:
-        self._call = CallFeed(self._services.log, spec, slot, self._limits, now, nonce=nonce)
+    def _feed(self, spec: CallSpec, slot: int, now: float, nonce: str | None = None) -> CallFeed:
+        call = self._call = CallFeed(self._services.log, spec, slot, self._limits, now, nonce=nonce)
         if self._tasks is not None:
-            self._tasks.create_task(self._call.run(), name="connection-feed")
+            self._tasks.create_task(call.run(), name="connection-feed")
+        return call
+
+    def _join(self, joint: Joint, channel: int, now: float) -> None:
+        """Be one more channel of a call that another connection opened."""
+        self._call, self._part, self._joined = joint.feed, joint.take(channel), True
+        spec = joint.feed.spec
+        self._services.delivery.listen(spec.call, self.hear)
+        self._move(Stage.LIVE)
+        log.info("call.joined", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, channel=channel)
+        self._apply(self._dialect.deliver(Opened(spec), now), now)
+
+    async def _part_over(self, part: Part) -> None:
+        """Leave a call that others may go on with; who opened it writes it until they are gone."""
+        if part.leave() and not part.joint.feed.ended:
+            part.joint.feed.end(self._reason)
+        if not self._joined:
+            self._services.delivery.ignore(part.joint.feed.spec.call, self.hear)
+            await part.joint.over.wait()
 
     def _watch(self, call: str, now: float) -> None:
         place = self._services.directory.find(call)
@@ -399,7 +439,10 @@ class Connection:
         self._following.start()
 
     def _take_audio(self, audio: Audio, now: float) -> None:
-        if self._call is None or self._stage is not Stage.LIVE or self._call.audio(audio, now):
+        call, part = self._call, self._part
+        if call is None or self._stage is not Stage.LIVE:
+            return
+        if all(call.audio(one, now) for one in ([audio] if part is None else part.placed(audio, now))):
             return
         limit = self._limits
         self._trouble(
@@ -476,9 +519,10 @@ class Connection:
         self._released.set()
 
     def _end_call(self, reason: str, now: float) -> None:
-        if self._call is None or self._call.ended:
+        if self._call is None or self._call.ended or (self._part is not None and not self._part.connected):
             return
-        self._call.end(reason)
+        if self._part is None or self._part.leave():
+            self._call.end(reason)
         self._reason = reason
         self._ending_since = now
         if self._stage is Stage.LIVE:
@@ -531,6 +575,8 @@ class Connection:
                 self._call.ask_again(secrets.token_hex())
             case Stage.LIVE if now - self._heard >= self._idle_s:
                 self._trouble(Ill.IDLE, f"neither audio nor keepalive for {self._idle_s:g} s", now)
+            case Stage.ENDING if self._part is not None and not self._part.joint.over.is_set():
+                self._ending_since = now  # others go on with the call
             case Stage.ENDING if now - self._ending_since >= limits.closing_s:
                 self._trouble(Ill.INTERNAL, f"the last finals did not come within {limits.closing_s:g} s", now)
             case _:
@@ -555,10 +601,12 @@ class Connection:
             self._services.delivery.ignore(listened, self.hear)
         if self._following is not None:
             self._following.stop()
+        if self._part is not None and not self._joined:
+            self._part.joint.close()  # where the opener failed, the others must not go on
         self._gauge().dec()
         metrics = self._services.metrics
         metrics.closes.labels(self._dialect.name, self._reason).inc()
-        if call is not None:
+        if call is not None and not self._joined:
             metrics.audio_seconds.labels(self._dialect.name).inc(call.audio_seconds)
         log.info(
             "call.closed" if call is not None else "connection.closed",

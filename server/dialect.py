@@ -109,6 +109,8 @@ class Open:
     spec: CallSpec
     resumable: bool = False
     """Whether the peer may come back after its connection broke."""
+    channel: int | None = None
+    """Which channel of the call this connection is, where the others have connections of their own; else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,12 @@ class CallFeed:
         """Let ``run`` return once everything is written."""
         self._waiting.put_nowait(None)
 
+    def abandon(self) -> None:
+        """Drop what waits: ``run`` failed, and nobody may wait for room any more."""
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+            self._waiting.task_done()
+
     async def room(self) -> None:
         """Wait until the log has taken what waits, if that is a lot."""
         if self._waiting.qsize() > LOG_BACKLOG:
@@ -179,9 +185,11 @@ class CallFeed:
         """Write records, in order, until ``finish``."""
         while (item := await self._waiting.get()) is not None:
             record, written_s = item
-            done = await self._log.append(Topic.AUDIO, self._slot, self.spec.call, encode(record))
+            try:
+                done = await self._log.append(Topic.AUDIO, self._slot, self.spec.call, encode(record))
+            finally:
+                self._waiting.task_done()
             self._unacked.append((done, written_s))
-            self._waiting.task_done()
 
     def _write(self, pieces: list[Audio]) -> None:
         for piece in pieces:

@@ -32,7 +32,7 @@ _MANY_WORDS: Final = 16
 
 
 class AsteriskDialect(BridgeDialect):
-    """One channel on one connection; for both sides of a call use two, with ``v(labels=...)``."""
+    """One channel on one connection; for both sides of a call join two, with ``v(call=ID,channel=0,of=2)``."""
 
     name = "asterisk"
     hangs_up_by_closing = True

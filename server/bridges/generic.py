@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.bridge import BridgeDialect, Transcripts, audio_format, call_spec, digit_of, transcripts_of
-from server.dialect import Acked, Action, Event, Open, Send, Upgrade
+from server.dialect import Acked, Action, Event, Send, Upgrade
 from server.errors import Refusal
 from server.json_frames import Fields, integer
 from server.native import default_labels
@@ -67,7 +67,7 @@ class GenericDialect(BridgeDialect):
     def begin(self, now: float) -> list[Action]:
         """Open the call at once: everything is known."""
         del now
-        return [Open(self.spec)] if self.spec is not None else []
+        return self.open(self.spec) if self.spec is not None else []
 
     def act(self, fields: Fields) -> list[Action]:
         """Act on a JSON text frame: a stop, or a key; others mean nothing here."""

@@ -84,3 +84,21 @@ def test_every_bridge_has_an_address_with_and_one_without_a_key() -> None:
     """For bridges that can be given an address and nothing else."""
     patterns = [route.pattern for route in bridge_routes("x", Keyring({}), Silent, 300.0)]
     assert patterns == ["/bridges/x", "/bridges/x/{key}"]
+
+
+@pytest.mark.parametrize(
+    "wishes", [{"channel": "2", "of": "2"}, {"channel": "0", "of": "21"}, {"channel": "x", "of": "2"}]
+)
+def test_a_side_that_its_call_cannot_have_is_refused(wishes: dict[str, str]) -> None:
+    """A side taken for another one would put words into the wrong mouth."""
+    with pytest.raises(BadMessage, match="'channel' must be"):
+        call_spec(upgrade(), AudioFormat(Encoding.MULAW, 8000), ("x",), call=None, given=wishes | {"call": "c"}, ids={})
+
+
+def test_a_side_needs_the_calls_id_and_a_single_track() -> None:
+    """Without an id every side would be a call; two tracks in one side have no place."""
+    wishes = {"channel": "0", "of": "2"}
+    with pytest.raises(BadMessage, match="need 'call'"):
+        call_spec(upgrade(), AudioFormat(Encoding.MULAW, 8000), ("x",), call="own", given=wishes, ids={})
+    with pytest.raises(BadMessage, match="of one channel"):
+        call_spec(upgrade(), AudioFormat(Encoding.MULAW, 8000, 2), ("x", "y"), call="own", given=wishes, ids={})

@@ -1,0 +1,116 @@
+"""Calls whose channels come over connections of their own: the first opens the call, the others feed it too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from server.dialect import Audio
+from server.feed import CallFeed
+from streaming.audio import silence
+from streaming.call import CallSpec
+from streaming.records import UNTIMED
+
+STEP_S: Final = 20.0
+"""Seconds between marks of silence before a late channel: the media clock fills no gap longer than 30 s."""
+
+
+class Joint:
+    """One call and the channels that are connected to it.
+
+    Args:
+        feed: The call, whose opener runs it until ``over``.
+        began: Monotonic seconds of the call's beginning.
+        forget: Called once nobody can join any more.
+    """
+
+    def __init__(self, feed: CallFeed, began: float, forget: Callable[[], None]) -> None:
+        self.feed = feed
+        self.over = asyncio.Event()
+        """Set once every channel has left, or the opener failed."""
+        self._began = began
+        self._forget = forget
+        self._connected: set[int] = set()
+        self._heard: set[int] = set()
+
+    def fits(self, spec: CallSpec, channel: int) -> bool:
+        """Tell whether a connection may be this channel of the call: same tenant and format, and nobody else is it."""
+        ours = self.feed.spec
+        return (ours.tenant, ours.audio) == (spec.tenant, spec.audio) and channel not in self._connected
+
+    def take(self, channel: int) -> Part:
+        """Connect a channel."""
+        self._connected.add(channel)
+        return Part(self, channel)
+
+    def leave(self, channel: int) -> bool:
+        """Disconnect a channel; return whether it was the last one."""
+        self._connected.discard(channel)
+        if not self._connected:
+            self.close()
+        return not self._connected
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._forget()
+        self.over.set()
+        if not self.feed.ended and self._connected:
+            self.feed.abandon()
+
+    def placed(self, channel: int, audio: Audio, now: float) -> list[Audio]:
+        """Return a connection's audio as this channel of the call's; the first of it is placed by the clock."""
+        if channel in self._heard:
+            return [Audio(channel, UNTIMED, audio.payload)]
+        self._heard.add(channel)
+        form = self.feed.spec.audio
+        marks = range(1, 1 + int((now - self._began) / STEP_S))
+        quiet = silence(form.encoding.sample_bytes, form.encoding)
+        before = [Audio(channel, round(mark * STEP_S * form.rate), quiet) for mark in marks]
+        return [*before, Audio(channel, round((now - self._began) * form.rate), audio.payload)]
+
+
+@dataclass(slots=True)
+class Part:
+    """One connection's channel of a call."""
+
+    joint: Joint
+    channel: int
+    connected: bool = True
+
+    def placed(self, audio: Audio, now: float) -> list[Audio]:
+        """Return the connection's audio as the call's."""
+        return self.joint.placed(self.channel, audio, now)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection that writes the call is gone while the call goes on."""
+        return self.joint.over.is_set() and not self.joint.feed.ended
+
+    def leave(self) -> bool:
+        """Disconnect, once; return whether nobody is left."""
+        if not self.connected:
+            return False
+        self.connected = False
+        return self.joint.leave(self.channel)
+
+
+class Joining:
+    """The calls of this gateway that further connections may join."""
+
+    def __init__(self) -> None:
+        self._joints: dict[str, Joint] = {}
+
+    def find(self, call: str) -> Joint | None:
+        """Return a call that can be joined; None where there is none of this id."""
+        return self._joints.get(call)
+
+    def open(self, feed: CallFeed, channel: int, now: float) -> Part:
+        """Let others join a call; its opener is one of its channels."""
+        call = feed.spec.call
+        joint = self._joints[call] = Joint(feed, now, lambda: self._forget(call))
+        return joint.take(channel)
+
+    def _forget(self, call: str) -> None:
+        self._joints.pop(call, None)

@@ -1,0 +1,56 @@
+"""Channels of one call that come over connections of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from server.dialect import Audio
+from server.feed import CallFeed
+from server.joining import Joining, Part
+from server.settings import Limits
+from streaming.call import AudioFormat, CallSpec, Encoding
+from streaming.log.memory import MemoryLog
+from streaming.records import ALL_CHANNELS, UNTIMED
+
+SPEC = CallSpec("call-1", "acme", AudioFormat(Encoding.MULAW, 8000, 2), ("customer", "agent"))
+SOUND = Audio(ALL_CHANNELS, UNTIMED, b"\x01" * 160)
+
+
+def opened(joining: Joining) -> Part:
+    return joining.open(CallFeed(MemoryLog(slots=1), SPEC, 0, Limits(), 10.0), 0, 10.0)
+
+
+def test_a_late_channel_is_placed_by_the_clock_and_follows_itself_from_there() -> None:
+    """What both sides said at a time must lie at one time of the call."""
+    joint = opened(Joining()).joint
+    part = joint.take(1)
+    assert part.placed(SOUND, 15.0) == [Audio(1, 40_000, SOUND.payload)]
+    assert part.placed(SOUND, 15.02) == [Audio(1, UNTIMED, SOUND.payload)]
+
+
+def test_a_very_late_channel_leaves_no_gap_longer_than_the_media_clock_fills() -> None:
+    """A longer one would count as a jump, and the channel would lie too early for the rest of the call."""
+    part = opened(Joining()).joint.take(1)
+    placed = part.placed(SOUND, 55.0)
+    assert [audio.position / 8000 for audio in placed] == [20.0, 40.0, 45.0]
+
+
+def test_only_the_same_tenant_and_format_may_be_a_channel_that_nobody_is() -> None:
+    """Ids are chosen by callers: another tenant's call must stay closed to a guess."""
+    joint = opened(Joining()).joint
+    assert joint.fits(SPEC, 1)
+    assert not joint.fits(SPEC, 0)
+    assert not joint.fits(replace(SPEC, tenant="other"), 1)
+    assert not joint.fits(replace(SPEC, audio=AudioFormat(Encoding.ALAW, 8000, 2)), 1)
+
+
+def test_the_last_channel_to_leave_is_told_so_and_nobody_can_join_behind_it() -> None:
+    """It is the one that ends the call."""
+    joining = Joining()
+    first = opened(joining)
+    second = first.joint.take(1)
+    assert not first.leave()
+    assert joining.find("call-1") is first.joint
+    assert second.leave()
+    assert not second.leave()
+    assert joining.find("call-1") is None
