@@ -373,7 +373,8 @@ class Connection:
         if isinstance(decision, Refused):
             count.labels("refused", decision.code).inc()
             self._reason = decision.code
-            elsewhere = asked.channel is not None and joint is None and self._services.shared
+            duplicate = decision.code == Ill.DUPLICATE_CALL
+            elsewhere = duplicate and asked.channel is not None and joint is None and self._services.shared
             self._trouble(Ill(decision.code), ELSEWHERE if elsewhere else decision.message, now, decision.retry_after_s)
             return
         count.labels("accepted", "").inc()
