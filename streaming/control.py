@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 from streaming.records import STANDING, Claim, ControlRecord, Heartbeat, Lease, Snapshot
 
@@ -72,6 +72,8 @@ class ControlView:
                 began = offset if term == STANDING else term
                 if began >= self.term:  # also where the record that began it is not kept any more
                     self.leader, self.term, self.led_at = coordinator, began, now
+            case _:
+                assert_never(record)
 
     def alive(self, owner: str, *, now: float) -> bool:
         """Tell whether a shard has been heard of lately."""

@@ -246,6 +246,8 @@ class Session:
                 return [effect for side in self._channels for effect in side.rest()]
             case Served(model, reason):
                 return [Publish(QualityChanged(self._epoch, self.spec.call, model, reason))]
+            case _:
+                assert_never(event)
 
     def _read(self, record: Written | CallResumed, now: float) -> list[Effect]:
         match record:

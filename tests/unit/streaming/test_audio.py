@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streaming.audio import decode, deinterleave, encode, silence
+from streaming.audio import decode, deinterleave, encode, levels, silence
 from streaming.call import Encoding
 from streaming.errors import BadAudio
 from tests.support.audio import noise
@@ -34,6 +34,18 @@ def test_every_g711_code_decodes_as_libsndfile_decodes_it(encoding: Encoding, su
     ours = decode(ALL_CODES, encoding) * 32_768
 
     np.testing.assert_array_equal(ours, decoded_by_libsndfile(ALL_CODES, subtype))
+
+
+@pytest.mark.parametrize("encoding", [encoding for encoding, _ in G711])
+def test_the_level_of_a_code_is_the_sample_it_is_decoded_to(encoding: Encoding) -> None:
+    """Who only wants to know how loud a call is looks codes up instead of decoding them."""
+    np.testing.assert_array_equal(levels(encoding), decode(ALL_CODES, encoding))
+
+
+def test_codes_of_two_bytes_have_no_table_of_levels() -> None:
+    """A byte of a 16-bit sample says nothing of how loud it is."""
+    with pytest.raises(KeyError):
+        levels(Encoding.L16)
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))

@@ -128,3 +128,34 @@ def test_times_are_written_in_milliseconds_and_an_absent_hint_is_left_out() -> N
     assert (written["start"], written["confidence"]) == (0.3, 0.6667)
     assert "retry_after_s" not in json.loads(messages.dump(messages.Error("c", "m", fatal=False)))
     assert json.loads(messages.dump(messages.Error("c", "m", fatal=True, retry_after_s=2.0)))["retry_after_s"] == 2.0
+
+
+def test_who_follows_several_calls_is_told_which_call_it_is_without_single_words() -> None:
+    """A page of many calls shows their text; a word's times and the count of finals are for who made the call."""
+    word = Word("hi", 0.1, 0.3, 0.9)
+    final = messages.Final(0, "a", 4, 0.1, 0.3, "hi", (word,), 0.9, "en", "m", "end", 0.3, 0.1)
+
+    alone, among_others = json.loads(messages.dump(final)), json.loads(messages.dump_of("call-1", final))
+
+    del alone["words"]
+    assert among_others == {**alone, "call": "call-1"}
+
+    closed = messages.Closed("call-1", "end", audio_s=2.0, padded_s=0.0, finals=3)
+    assert json.loads(messages.dump_of("call-1", closed)) == {
+        "type": "closed",
+        "call": "call-1",
+        "reason": "end",
+        "audio_s": 2.0,
+        "padded_s": 0.0,
+    }
+
+
+def test_the_calls_in_progress_are_listed() -> None:
+    """Who follows all calls begins with those that are there already."""
+    calls = messages.Calls((messages.CallSummary("call-1", ("caller", "agent"), 1.5),))
+
+    assert json.loads(messages.dump(calls)) == {
+        "type": "calls",
+        "calls": [{"call": "call-1", "labels": ["caller", "agent"], "opened_at": 1.5}],
+        "version": messages.VERSION,
+    }
