@@ -48,7 +48,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         if source is None:
             return
         metrics.log_waiting.set_function(source.waiting_s)
-        members = Members(source, metrics, time.monotonic)
+        members = Members(source, metrics, time.monotonic, by_load=settings.limits.by_load)
 
         def log_away() -> bool:
             return source.waiting_s() > settings.kafka.trouble_s

@@ -36,9 +36,10 @@ class Members:
         source: The log.
         metrics: Counts what cannot be read.
         clock: Monotonic seconds.
+        by_load: Whether shards that say that they are full get no more calls.
     """
 
-    def __init__(self, source: Log, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, source: Log, metrics: Metrics, clock: Callable[[], float], *, by_load: bool = True) -> None:
         self.view = ControlView()
         """Who owns what and who lives."""
         self.caught_up = asyncio.Event()
@@ -46,6 +47,7 @@ class Members:
         self._log = source
         self._metrics = metrics
         self._clock = clock
+        self._by_load = by_load
         metrics.ready_shards.set_function(lambda: len(self._takers()))
 
     async def run(self) -> None:
@@ -70,7 +72,7 @@ class Members:
         What a shard says of its load is up to a second old. The calls that it has by now are counted in the directory,
         where every gateway's are, and those it cannot have known of are added.
         """
-        takers = [member for member in self._takers() if _has_room(member, directory)]
+        takers = [member for member in self._takers() if not self._by_load or _has_room(member, directory)]
         if not takers:
             return ()
         return min(takers, key=lambda member: _expected(member, directory)).heartbeat.slots

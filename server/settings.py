@@ -50,6 +50,9 @@ class Limits(_Section):
     """Calls in progress, all tenants together; more are answered with 503 or close code 1013."""
     max_calls_per_tenant: int = Field(default=1000, ge=1)
     """Calls in progress of one tenant; more are answered with 429 or close code 1013."""
+    by_load: bool = True
+    """Whether calls are refused, too, when the devices are measured to have no room for more; a server that has just
+    started takes a few at a time until it knows what they cost. If not, the numbers above alone decide."""
     retry_after_s: float = Field(default=5.0, gt=0)
     """What refused callers are told, in seconds."""
     open_s: float = Field(default=10.0, gt=0)

@@ -106,7 +106,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         return Readiness(ready=ready, reason="" if ready else "no device is ready yet: models are loading")
 
     def open_slots() -> range:
-        return range(source.slots if governor.has_room(gateway.directory.live) else 0)
+        room = not settings.limits.by_load or governor.has_room(gateway.directory.live)
+        return range(source.slots if room else 0)
 
     metrics.ready_shards.set_function(lambda: readiness().ready)
     sampler = LoadSampler(shard, pool, specs, tally, ladder=ladder, slots=source.slots)

@@ -44,6 +44,7 @@ PROFILE: Final = ROOT / "scaler" / "sim" / "profiles" / "cpu-2-cores.json"
 SETTINGS: Final = (
     'devices.names=["cpu", "cpu"]',
     "devices.streams=1",
+    "limits.by_load=true",
     f"devices.profile={PROFILE}",
     f"ladder.rungs=[{', '.join(RUNGS)}]",
 )

@@ -42,6 +42,9 @@ def test_a_new_call_goes_only_where_there_is_room_for_it() -> None:
     directory = Directory(log)
     members.view.read(0, Heartbeat("full", (0, 1), 0.1, draining=False, calls=3, room=0), now=0.0)
     assert members.slots(directory) == ()
+    counting = Members(log, Metrics(CollectorRegistry()), lambda: 0.0, by_load=False)
+    counting.view.read(0, Heartbeat("full", (0, 1), 0.1, draining=False, calls=3, room=0), now=0.0)
+    assert counting.slots(directory) == (0, 1)  # whoever set it so wants no measurement to refuse calls
 
     members.view.read(1, Heartbeat("some", (2, 3), 0.8, draining=False, room=1), now=0.0)
     assert members.slots(directory) == (2, 3)
