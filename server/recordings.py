@@ -22,6 +22,10 @@ _COMMON: Final = 25
 """Least common divisor of a recording's rate and ours that the resampler's tables are made for: 11,025 Hz has it."""
 
 
+_FASTEST: Final = 192_000
+"""Highest rate that is taken, in Hz: the tables grow with it, and a damaged file may say anything."""
+
+
 class _Sound(Protocol):
     samplerate: int
     channels: int
@@ -48,7 +52,8 @@ class Recording:
         except (soundfile.LibsndfileError, TypeError) as problem:
             raise _unreadable() from problem
         rate = self._sound.samplerate
-        if math.gcd(rate, SAMPLE_RATE) < _COMMON or self._sound.channels > MAX_CHANNELS:
+        served = rate <= _FASTEST and math.gcd(rate, SAMPLE_RATE) >= _COMMON
+        if not served or self._sound.channels > MAX_CHANNELS:
             raise Refusal(400, "unsupported_format", f"{rate} Hz with {self._sound.channels} channels is not served")
         self._apart = apart
         self._max_s = max_s

@@ -35,7 +35,14 @@ def test_channels_may_stay_apart() -> None:
 
 @pytest.mark.parametrize(
     ("data", "status"),
-    [(b"", 400), (b"RIFFxxxx", 400), (tone(0.1, 44_056), 400), (tone(0.1, 8000, 21), 400), (tone(2.0), 413)],
+    [
+        (b"", 400),
+        (b"RIFFxxxx", 400),
+        (tone(0.1, 44_056), 400),
+        (tone(0.01, 400_000), 400),
+        (tone(0.1, 8000, 21), 400),
+        (tone(2.0), 413),
+    ],
 )
 def test_what_cannot_be_taken_is_refused_at_once(data: bytes, status: int) -> None:
     """Before anything was given to the log."""
