@@ -35,6 +35,9 @@ from streaming.records import (
 seconds = st.floats(0, 1e6)
 numbers = st.integers(0, 2**53)
 words = st.lists(st.builds(Word, st.text(), seconds, seconds, st.floats(0, 1)), max_size=4).map(tuple)
+progress = st.builds(
+    SideProgress, st.text(), numbers, numbers, numbers, st.text(), st.text(), language_confidence=st.floats(0, 1)
+)
 labels = st.lists(st.text(), max_size=3).map(tuple)
 
 
@@ -71,6 +74,7 @@ def records(kind: type[Record]) -> st.SearchStrategy[Record]:
         tuple[Word, ...]: words,
         tuple[str, ...]: labels,
         float: seconds,
+        tuple[SideProgress, ...]: st.lists(progress, max_size=2).map(tuple),
         tuple[CallState, ...]: st.lists(st.builds(CallState, specs()), max_size=2).map(tuple),
     }
     hints = get_type_hints(kind)
