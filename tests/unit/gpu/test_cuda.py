@@ -34,6 +34,8 @@ def test_a_library_in_a_wheel_is_loaded_from_there(
     (site / "nvidia" / "cublas").mkdir(parents=True)
     (site / "nvidia" / "cublas" / "__init__.py").touch()
     monkeypatch.setattr("sys.path", [str(site), *sys.path])
+    monkeypatch.setitem(sys.modules, "nvidia", sys)  # so that what is found here is forgotten again
+    del sys.modules["nvidia"]
     loaded: list[str] = []
 
     def only_there(library: str, mode: int) -> None:
