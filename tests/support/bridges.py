@@ -18,9 +18,12 @@ from server.dialect import (
     End,
     Event,
     Finalize,
+    Follow,
     Ill,
     Open,
     Opened,
+    Pause,
+    Resume,
     Send,
     Trouble,
     Upgrade,
@@ -160,8 +163,8 @@ class Line:
                 case Finalize():
                     assert self.spec is not None, "a finalize came before its call"
                     self.finalizes.append(action)
-                case Watch():
-                    raise AssertionError("only those who watch calls do this")
+                case Watch() | Follow() | Resume() | Pause():
+                    raise AssertionError("no bridge does this")
 
     def _open(self, spec: CallSpec) -> None:
         assert self.spec is None, "a second call was opened"
