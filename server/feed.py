@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from enum import Enum, auto
 from typing import Final
 
 from server.coalescing import Coalescer
@@ -31,6 +32,17 @@ from streaming.records import (
 
 LOG_BACKLOG: Final = 256
 """Records waiting for the log at which reading pauses: 10 s of 40 ms pieces."""
+
+
+class Handover(Enum):
+    """What a ``Resumed`` means to one connection."""
+
+    TO_US = auto()
+    """The call is this connection's to write."""
+    FROM_US = auto()
+    """It was, and is another's now."""
+    ELSEWHERE = auto()
+    """It neither is nor was."""
 
 
 class CallFeed:
@@ -84,7 +96,18 @@ class CallFeed:
         self.nonce = nonce
         self._put(CallResumed(self.spec.call, nonce))
 
-    def begin(self, resumed: Resumed) -> None:
+    def handed_over(self, resumed: Resumed) -> Handover:
+        """Begin with a call that is ours now, or leave one that another connection has."""
+        if resumed.nonce == self.nonce:
+            if self.connection is None:
+                self._begin(resumed)
+            return Handover.TO_US
+        if self.connection is not None and resumed.connection > self.connection:
+            self.let_go()
+            return Handover.FROM_US
+        return Handover.ELSEWHERE
+
+    def _begin(self, resumed: Resumed) -> None:
         """Go on where the connection before stopped."""
         self.connection = resumed.connection
         self.sequence = resumed.next_sequence

@@ -28,7 +28,7 @@ from server.apis import routes as api_routes
 from server.auth import Keyring
 from server.bridges import routes as bridge_routes
 from server.bridges import twilio
-from server.connection import Connection, Services, Socket
+from server.connection import Connection
 from server.delivery import Delivery, Start, from_the_beginning
 from server.dialect import Dialect, Ill, Upgrade
 from server.directory import Directory
@@ -41,8 +41,10 @@ from server.metrics import Metrics
 from server.page import calls, files, load
 from server.posting import Posting
 from server.routes import Route
+from server.services import Services
 from server.settings import Settings
 from server.transcriber import Transcriber
+from server.transport import Socket
 from streaming.log import Log
 
 log: FilteringBoundLogger = structlog.get_logger()

@@ -73,20 +73,44 @@ class Joint:
 
 @dataclass(slots=True)
 class Part:
-    """One connection's channel of a call."""
+    """One connection's channel of a call; takes what the call's feed takes, and passes it on as this channel's."""
 
     joint: Joint
     channel: int
     connected: bool = True
 
-    def placed(self, audio: Audio, now: float) -> list[Audio]:
-        """Return the connection's audio as the call's."""
-        return self.joint.placed(self.channel, audio, now)
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of this channel comes any more, or the whole call is over."""
+        return self.joint.feed.ended or not self.connected
 
     @property
     def broken(self) -> bool:
         """Whether the connection that writes the call is gone while the call goes on."""
         return self.joint.over.is_set() and not self.joint.feed.ended
+
+    def audio(self, audio: Audio, now: float) -> bool:
+        """Take audio; see ``CallFeed.audio``."""
+        return all(self.joint.feed.audio(placed, now) for placed in self.joint.placed(self.channel, audio, now))
+
+    def finalize(self, channel: int | None, marker: str) -> None:
+        """Ask for everything of this channel before this to become final."""
+        del channel
+        self.joint.feed.finalize(self.channel, marker)
+
+    def dtmf(self, channel: int, digit: str) -> None:
+        """Note a key pressed on this channel."""
+        del channel
+        self.joint.feed.dtmf(self.channel, digit)
+
+    def pause(self, *, paused: bool) -> None:
+        """Pause the whole call, or go on with it."""
+        self.joint.feed.pause(paused=paused)
+
+    def end(self, reason: str) -> None:
+        """Leave; the last one to leave ends the call."""
+        if self.leave() and not self.joint.feed.ended:
+            self.joint.feed.end(reason)
 
     def leave(self) -> bool:
         """Disconnect, once; return whether nobody is left."""

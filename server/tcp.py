@@ -16,10 +16,10 @@ from websockets.exceptions import ConnectionClosedError
 
 from server.apis.wyoming import WyomingDialect, read_event
 from server.bridges.audiosocket import HEADER_BYTES, AudioSocketDialect
-from server.connection import Socket
 from server.dialect import Dialect, Upgrade
 from server.errors import BadSetting
 from server.settings import AudioSocket, Wyoming
+from server.transport import Socket
 
 log: FilteringBoundLogger = structlog.get_logger()
 

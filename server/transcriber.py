@@ -13,11 +13,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final as Constant
 
-from server.connection import Connection, Services
+from server.connection import Connection
 from server.dialect import Action, Audio, Close, Dialect, End, Event, Ill, Open, Send, Trouble, Upgrade
 from server.errors import Refusal
 from server.native import CLOSE_CODES, default_labels
 from server.recordings import Recording
+from server.services import Services
 from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec, Encoding
 from streaming.record_codec import decode, encode
 from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Progress

@@ -13,10 +13,10 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from server.admission import Refused
-from server.connection import Services
 from server.delivery import Told
 from server.ingest.cloud_events import Chunk, Ended, Event, Pressed, Started
 from server.ingest.order import Clocks, Numbered, Order
+from server.services import Services
 from server.settings import Ingest
 from streaming.call import KEPT_S, AudioFormat, CallSpec
 from streaming.errors import LogError

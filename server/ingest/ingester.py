@@ -10,9 +10,9 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from server.connection import Services
 from server.ingest.call import Arrived, IngestedCall
 from server.ingest.cloud_events import read
+from server.services import Services
 from server.settings import Ingest
 from streaming.call import AudioFormat, Encoding
 from streaming.errors import BadMessage, LogError

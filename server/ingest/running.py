@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from server.connection import Services
 from server.errors import BadSetting
 from server.ingest.ingester import Ingester
+from server.services import Services
 from server.settings import Ingest
 from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable
 from streaming.log.kafka_settings import KafkaSettings

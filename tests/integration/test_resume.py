@@ -204,8 +204,8 @@ async def test_a_server_that_is_alone_ends_the_calls_of_absent_clients_when_it_s
 
 async def test_a_shard_that_is_gone_is_asked_again_and_audio_waits_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one serves the slot in a few seconds; if not, the client is told when to try again."""
-    monkeypatch.setattr("server.connection.ASK_AGAIN_S", 0.1)
-    monkeypatch.setattr("server.connection.HAND_OVER_S", 0.35)
+    monkeypatch.setattr("server.watchdog.ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr("server.watchdog.HAND_OVER_S", 0.35)
     async with running(answers=False) as served:
         async with connect(served.url("/v1/stream")) as socket:
             token = await begin(socket)

@@ -11,12 +11,13 @@ import structlog.testing
 from prometheus_client import CollectorRegistry
 
 from server.admission import CountingAdmission
-from server.connection import Connection, Services
+from server.connection import Connection
 from server.delivery import Delivery
 from server.dialect import Action, Audio, Close, Dialect, End, Event, Open, Opened, Send, Trouble, Watch
 from server.directory import Directory
 from server.feed import LOG_BACKLOG
 from server.metrics import Metrics
+from server.services import Services
 from server.settings import Limits
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.log import Topic

@@ -63,7 +63,7 @@ async def test_a_call_that_is_taken_over_goes_on_with_the_numbers_of_the_one_bef
     """What it writes is told from what the older connection still writes by its number."""
     feeding = Feeding("n")
     async with feeding.running() as feed:
-        feed.begin(Resumed(0, "call-1", "n", 3, 7, (4000,), paused=False))
+        feed.handed_over(Resumed(0, "call-1", "n", 3, 7, (4000,), paused=False))
         assert feed.audio(SOUND, 0.0)
         feed.end("hangup")
         assert feed.received_s == 0.6

@@ -24,14 +24,14 @@ def test_a_late_channel_is_placed_by_the_clock_and_follows_itself_from_there() -
     """What both sides said at a time must lie at one time of the call."""
     joint = opened(Joining()).joint
     part = joint.take(1)
-    assert part.placed(SOUND, 15.0) == [Audio(1, 40_000, SOUND.payload)]
-    assert part.placed(SOUND, 15.02) == [Audio(1, UNTIMED, SOUND.payload)]
+    assert part.joint.placed(1, SOUND, 15.0) == [Audio(1, 40_000, SOUND.payload)]
+    assert part.joint.placed(1, SOUND, 15.02) == [Audio(1, UNTIMED, SOUND.payload)]
 
 
 def test_a_very_late_channel_leaves_no_gap_longer_than_the_media_clock_fills() -> None:
     """A longer one would count as a jump, and the channel would lie too early for the rest of the call."""
     part = opened(Joining()).joint.take(1)
-    placed = part.placed(SOUND, 55.0)
+    placed = part.joint.placed(1, SOUND, 55.0)
     assert [audio.position / 8000 for audio in placed] == [20.0, 40.0, 45.0]
 
 

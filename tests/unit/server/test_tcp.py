@@ -8,11 +8,11 @@ import socket
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from server.connection import Socket
 from server.dialect import Dialect
 from server.errors import BadSetting
 from server.settings import AudioSocket
 from server.tcp import FramedSocket, audiosocket, read_audiosocket
+from server.transport import Socket
 from tests.support.bridge_sessions import audiosocket_frame
 
 FRAMES = [audiosocket_frame(0x01, b"u" * 16), audiosocket_frame(0x10, b"\x01\x00" * 160), audiosocket_frame(0x00)]
