@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load(chosen.settings, _flags(chosen))
         logs.configure(settings.logs.level, settings.logs.format)
         run: Callable[[Settings], Awaitable[int]] = importlib.import_module(ROLES[chosen.command].module).run
+        # What was loaded stays for good. Left to the collector, each of its full passes would look at all of it again:
+        # 0.12 s in which a gateway read no socket.
+        gc.freeze()
         return uvloop.run(_awaited(run(settings)))
     except BadSetting as problem:
         return _refuse(problem)
