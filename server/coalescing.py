@@ -28,17 +28,17 @@ class Coalescer:
         samples: Samples per channel at which a piece is complete.
     """
 
-    __slots__ = ("_audio", "_complete", "_gathered")
+    __slots__ = ("_complete", "_frame_bytes", "_gathered", "_sample_bytes")
 
     def __init__(self, audio: AudioFormat, samples: int) -> None:
-        self._audio = audio
+        self._sample_bytes = audio.encoding.sample_bytes
+        self._frame_bytes = self._sample_bytes * audio.channels
         self._complete = samples
         self._gathered: dict[int, _Gathered] = {}
 
     def samples_of(self, audio: Audio) -> int:
         """Return how many samples per channel a payload holds."""
-        wide = self._audio.channels if audio.channel == ALL_CHANNELS else 1
-        return len(audio.payload) // (self._audio.encoding.sample_bytes * wide)
+        return len(audio.payload) // (self._frame_bytes if audio.channel == ALL_CHANNELS else self._sample_bytes)
 
     def add(self, audio: Audio, samples: int, now: float) -> list[Audio]:
         """Take a payload of so many samples; return the pieces that are complete now."""

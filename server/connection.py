@@ -128,7 +128,7 @@ class Connection:
                 leg.trouble(Ill.TOO_FAST, "too many control messages; send fewer per second", now)
                 continue
             self._apply(actions, now)
-            if leg.feed is not None:
+            if leg.feed is not None and leg.feed.is_full:
                 await leg.feed.room()
 
     async def _throw_away(self) -> None:
@@ -151,7 +151,7 @@ class Connection:
         for action in actions:
             if self._leg.stage is Stage.CLOSED:
                 return
-            if isinstance(action, Send | Close):
+            if isinstance(action, (Send, Close)):
                 self._put(action, now)
             else:
                 self._leg.carry_out(action, now)

@@ -80,6 +80,7 @@ class CallFeed:
         """Whether silence is written in place of what comes."""
         self._log = log
         self._slot = slot
+        self._rate, self._channels = spec.audio.rate, spec.audio.channels
         self._gather_s = limits.coalesce_ms / 1000
         self._coalescer = Coalescer(spec.audio, round(spec.audio.rate * self._gather_s))
         self._speed = TokenBucket(limits.speed, limits.catch_up_s, now)
@@ -126,14 +127,16 @@ class CallFeed:
             quiet = silence(len(audio.payload), self.spec.audio.encoding)
             audio = Audio(audio.channel, audio.position, quiet)
         samples = self._coalescer.samples_of(audio)
-        seconds = samples / self.spec.audio.rate
-        interleaved = audio.channel == ALL_CHANNELS
-        channels = self.spec.audio.channels
-        self.received_s = max(self.received_s, self._advance(self._heard, audio, seconds))
-        self.audio_seconds += seconds * (channels if interleaved else 1)
-        if not self._speed.take(seconds / (1 if interleaved else channels), now):
+        seconds = samples / self._rate
+        wide, share = (self._channels, 1) if audio.channel == ALL_CHANNELS else (1, self._channels)
+        end = self._advance(self._heard, audio, seconds)
+        self.received_s = max(self.received_s, end)
+        self.audio_seconds += seconds * wide
+        if not self._speed.take(seconds / share, now):
             return False
-        self._write(self._coalescer.add(audio, samples, now))
+        pieces = self._coalescer.add(audio, samples, now)
+        if pieces:
+            self._write(pieces)
         return True
 
     def finalize(self, channel: int | None, marker: str) -> None:
@@ -199,10 +202,14 @@ class CallFeed:
             self._waiting.get_nowait()
             self._waiting.task_done()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for the log that no more should be read."""
+        return self._waiting.qsize() > LOG_BACKLOG
+
     async def room(self) -> None:
-        """Wait until the log has taken what waits, if that is a lot."""
-        if self._waiting.qsize() > LOG_BACKLOG:
-            await self._waiting.join()
+        """Wait until the log has taken what waits."""
+        await self._waiting.join()
 
     async def run(self) -> None:
         """Write records, in order, until ``finish``."""
@@ -216,7 +223,7 @@ class CallFeed:
 
     def _write(self, pieces: list[Audio]) -> None:
         for piece in pieces:
-            self._advance(self._written, piece, self._coalescer.samples_of(piece) / self.spec.audio.rate)
+            self._advance(self._written, piece, self._coalescer.samples_of(piece) / self._rate)
             chunk = AudioChunk(
                 self.spec.call, self.sequence, piece.channel, piece.position, piece.payload, self.connection or 0
             )
@@ -230,6 +237,6 @@ class CallFeed:
     def _advance(self, ends: dict[int, float], audio: Audio, seconds: float) -> float:
         """Move a channel's end past a payload, and return it."""
         untimed = audio.position == UNTIMED
-        begin = ends.get(audio.channel, 0.0) if untimed else audio.position / self.spec.audio.rate
+        begin = ends.get(audio.channel, 0.0) if untimed else audio.position / self._rate
         end = ends[audio.channel] = begin + seconds
         return end
