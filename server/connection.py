@@ -108,7 +108,7 @@ class Connection:
         try:
             await self._translate()
         except ConnectionClosed:
-            pass
+            self._leg.lost = True
         except Exception:
             log.exception("connection.failed", **self._about)
             self._fault(self._clock())

@@ -139,6 +139,10 @@ class CallFeed:
             self._write(pieces)
         return True
 
+    def heard_s(self, channel: int) -> float:
+        """Return how far a channel that comes by itself was heard, in seconds of the call."""
+        return self._heard.get(channel, 0.0)
+
     def finalize(self, channel: int | None, marker: str) -> None:
         """Ask for everything before this to become final."""
         self.flush()

@@ -23,17 +23,25 @@ class Joint:
     Args:
         feed: The call, whose opener runs it until ``over``.
         began: Monotonic seconds of the call's beginning.
+        keep_s: How long the call is kept, in seconds, where the connection of its last channel broke.
         forget: Called once nobody can join any more.
     """
 
-    def __init__(self, feed: CallFeed, began: float, forget: Callable[[], None]) -> None:
+    def __init__(self, feed: CallFeed, began: float, keep_s: float, forget: Callable[[], None]) -> None:
         self.feed = feed
         self.over = asyncio.Event()
-        """Set once every channel has left, or the opener failed."""
+        """Set once every channel has left for good, or the opener failed."""
         self._began = began
+        self._keep_s = keep_s
         self._forget = forget
         self._connected: set[int] = set()
-        self._heard: set[int] = set()
+        self._placed: set[int] = set()  # channels whose audio follows itself
+        self._kept_until: float | None = None  # while nobody is connected
+
+    @property
+    def kept(self) -> bool:
+        """Whether nobody is connected and somebody may still come back."""
+        return self._kept_until is not None
 
     def fits(self, spec: CallSpec, channel: int) -> bool:
         """Tell whether a connection may be this channel of the call: same tenant and format, and nobody else is it."""
@@ -43,14 +51,31 @@ class Joint:
     def take(self, channel: int) -> Part:
         """Connect a channel."""
         self._connected.add(channel)
+        self._kept_until = None
         return Part(self, channel)
 
-    def leave(self, channel: int) -> bool:
-        """Disconnect a channel; return whether it was the last one."""
-        self._connected.discard(channel)
+    def leave(self, channel: int, reason: str) -> None:
+        """Disconnect a channel; with the last one the call ends."""
+        self._disconnect(channel)
         if not self._connected:
-            self.close()
-        return not self._connected
+            self._end(reason)
+
+    def lose(self, channel: int, now: float) -> None:
+        """Disconnect a channel whose connection broke; if it was the last one, somebody has a while to come back."""
+        self._disconnect(channel)
+        if not self._connected:
+            self._kept_until = now + self._keep_s
+
+    def pulse(self, now: float) -> None:
+        """End the call if nobody came back in time."""
+        if self._kept_until is not None and now >= self._kept_until:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Wait for nobody to come back."""
+        if self._kept_until is not None:
+            self._kept_until = None
+            self._end("disconnected")
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -61,14 +86,24 @@ class Joint:
 
     def placed(self, channel: int, audio: Audio, now: float) -> list[Audio]:
         """Return a connection's audio as this channel of the call's; the first of it is placed by the clock."""
-        if channel in self._heard:
+        if channel in self._placed:
             return [Audio(channel, UNTIMED, audio.payload)]
-        self._heard.add(channel)
-        form = self.feed.spec.audio
-        marks = range(1, 1 + int((now - self._began) / STEP_S))
+        self._placed.add(channel)
+        form, heard_s = self.feed.spec.audio, self.feed.heard_s(channel)
+        at_s = max(now - self._began, heard_s)  # what came faster than it was spoken is ahead of the clock
+        marks = range(1, 1 + int((at_s - heard_s) / STEP_S))
         quiet = silence(form.encoding.sample_bytes, form.encoding)
-        before = [Audio(channel, round(mark * STEP_S * form.rate), quiet) for mark in marks]
-        return [*before, Audio(channel, round((now - self._began) * form.rate), audio.payload)]
+        before = [Audio(channel, round((heard_s + mark * STEP_S) * form.rate), quiet) for mark in marks]
+        return [*before, Audio(channel, round(at_s * form.rate), audio.payload)]
+
+    def _disconnect(self, channel: int) -> None:
+        self._connected.discard(channel)
+        self._placed.discard(channel)  # who comes back is placed anew
+
+    def _end(self, reason: str) -> None:
+        self.close()
+        if not self.feed.ended:
+            self.feed.end(reason)
 
 
 @dataclass(slots=True)
@@ -108,16 +143,16 @@ class Part:
         self.joint.feed.pause(paused=paused)
 
     def end(self, reason: str) -> None:
-        """Leave; the last one to leave ends the call."""
-        if self.leave() and not self.joint.feed.ended:
-            self.joint.feed.end(reason)
+        """Leave, once; the last one to leave ends the call."""
+        if self.connected:
+            self.connected = False
+            self.joint.leave(self.channel, reason)
 
-    def leave(self) -> bool:
-        """Disconnect, once; return whether nobody is left."""
-        if not self.connected:
-            return False
-        self.connected = False
-        return self.joint.leave(self.channel)
+    def lose(self, now: float) -> None:
+        """Leave because the connection broke: the call goes on for a while, so that another can be this channel."""
+        if self.connected:
+            self.connected = False
+            self.joint.lose(self.channel, now)
 
 
 class Joining:
@@ -130,10 +165,10 @@ class Joining:
         """Return a call that can be joined; None where there is none of this id."""
         return self._joints.get(call)
 
-    def open(self, feed: CallFeed, channel: int, now: float) -> Part:
+    def open(self, feed: CallFeed, channel: int, now: float, *, keep_s: float) -> Part:
         """Let others join a call; its opener is one of its channels."""
         call = feed.spec.call
-        joint = self._joints[call] = Joint(feed, now, lambda: self._forget(call))
+        joint = self._joints[call] = Joint(feed, now, keep_s, lambda: self._forget(call))
         return joint.take(channel)
 
     def _forget(self, call: str) -> None:

@@ -105,6 +105,8 @@ class Leg:
         """The call it makes, joins, takes over or watches."""
         self.feed: CallFeed | None = None
         """What it writes to the call; None before it may."""
+        self.lost = False
+        """Whether the peer went without a word: its connection broke."""
         self._carrier = carrier
         self._dialect = dialect
         self._tenant = tenant
@@ -195,7 +197,7 @@ class Leg:
         )
         feed = self._feed(spec, decision.slot, now)
         if asked.channel is not None:
-            self._side = self._part = services.joining.open(feed, asked.channel, now)
+            self._side = self._part = services.joining.open(feed, asked.channel, now, keep_s=self._limits.resume_s)
         services.directory.place(spec, decision.slot, hash_of(token) if token else "")
         self._listen(spec.call)
         self._move(Stage.LIVE, now)
@@ -218,6 +220,8 @@ class Leg:
         self._move(Stage.LIVE, now)
         log.info("call.joined", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, channel=channel)
         self._carrier.tell(Opened(spec), now)
+        for record in self._services.delivery.so_far(spec.call):
+            self._carrier.hear(record)
 
     def _watch(self, call: str, now: float) -> None:
         place = self._services.directory.find(call)
@@ -357,6 +361,8 @@ class Leg:
         """Do what is due."""
         if self.feed is not None and not self._joined:
             self.feed.pulse(now)
+            if self._part is not None:
+                self._part.joint.pulse(now)
             if now - self._acked_at >= self._limits.ack_s and self.stage is not Stage.HELD:
                 self._ack(now)
         if self.stage is Stage.ENDING and self._part is not None and not self._part.joint.over.is_set():
@@ -386,6 +392,8 @@ class Leg:
 
     def drain(self, now: float) -> None:
         """Send the peer elsewhere; what was heard is still finished, here or where the call goes on."""
+        if self._part is not None and not self._joined:
+            self._part.joint.give_up()
         if self.stage is Stage.HELD:
             self._give_up_waiting(now)
         elif self._services.shared and self._dialect.resumable and self.stage in (Stage.LIVE, Stage.REJOINING):
@@ -412,7 +420,12 @@ class Leg:
         """End what the connection adds to its call, and the call if nobody else adds to it; finals may still come."""
         if self._side is None or self._side.ended:
             return
-        self._side.end(reason)
+        if self._part is not None and self.lost:
+            self._part.lose(now)
+            if self._part.joint.kept:
+                log.info("call.held", call=self.call, tenant=self._tenant, for_s=self._limits.resume_s)
+        else:
+            self._side.end(reason)
         self.reason = reason
         if self.stage is Stage.LIVE:
             self._move(Stage.ENDING, now)

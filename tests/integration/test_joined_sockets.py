@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -64,3 +65,46 @@ async def test_a_socket_that_does_not_fit_is_refused_as_a_duplicate(query: str) 
         assert (await hear(other))["code"] == "duplicate_call"
         await first.send(SECOND)
         assert (await hear(first, "final"))["channel"] == 0
+
+
+async def test_a_call_whose_sockets_all_broke_goes_on_when_one_comes_back() -> None:
+    """As a native call does; what was said meanwhile is silence, and times go on."""
+    async with running() as served:
+        first = await connect(served.url(f"{SIDE}0&transcripts=finals"))
+        await first.send(SECOND)
+        await hear(first, "final")
+        first.transport.abort()
+        await first.wait_closed()
+        async with connect(served.url(f"{SIDE}1&transcripts=finals")) as second:
+            assert (await hear(second, "final"))["channel"] == 0
+            await second.send(SECOND * 2)
+            assert (await hear(second, "final"))["channel"] == 1
+            assert not served.shard.ended
+        await served.shard.next(CallEnded)
+        assert [ended.reason for ended in served.shard.ended] == ["hangup"]
+        assert len(served.shard.opened) == 1
+
+
+async def test_a_call_whose_sockets_broke_and_stay_away_ends_when_its_time_is_over() -> None:
+    """What was said last becomes final, and its slot is free."""
+    async with running(settings(limits__resume_s="0.2")) as served:
+        first = await connect(served.url(f"{SIDE}0"))
+        await first.send(SECOND)
+        first.transport.abort()
+        await served.shard.next(CallEnded)
+        assert served.shard.ended[0].reason == "disconnected"
+
+
+async def test_a_gateway_that_stops_ends_the_calls_it_keeps_for_broken_sockets() -> None:
+    """Waiting for them would make every stop last a minute."""
+    async with running() as served:
+        first = await connect(served.url(f"{SIDE}0&transcripts=finals"))
+        await first.send(SECOND)
+        await hear(first, "final")
+        first.transport.abort()
+        joint = served.gateway.services.joining.find("joined")
+        while joint is None or not joint.kept:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        ended = asyncio.create_task(served.shard.next(CallEnded))
+        await served.gateway.drain()
+        assert await ended == CallEnded("joined", "disconnected")
