@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu.book import UNKNOWN_S, CostBook
+from gpu.book import STALE_S, UNKNOWN_S, CostBook
 from gpu.cost import Cost
 from gpu.spec import DeviceSpec
 
@@ -65,3 +65,24 @@ def test_a_profile_is_known_from_the_start() -> None:
     book = CostBook([spec(Cost("a", "300+0", 0.1, 0.03), Cost("a", "600+0", 0.3, 0.12))])
 
     assert book.window_s("a", 1, 3.0) == pytest.approx((0.2 + 0.015 * 3 * 4) / 4 / 2)
+
+
+def test_what_a_model_cost_while_a_device_stood_still_is_not_believed_for_ever() -> None:
+    """It was left for a smaller one because of that, so nothing new is learned of it: it would never be tried again."""
+    profile = (Cost("a", "300+0", 0.1, 0.03), Cost("b", "300+0", 0.02, 0.01))
+    book, measured = CostBook([spec(*profile)]), CostBook([spec(*profile)]).window_s("a", 1, 3.0)
+    book.observe("a", 1, 1, longest_s=3.0, seconds=5.0, now=100.0)
+    book.observe("b", 1, 1, longest_s=3.0, seconds=0.03, now=100.0 + STALE_S)
+    assert book.window_s("a", 1, 3.0) > 10 * measured
+
+    book.observe("b", 1, 1, longest_s=3.0, seconds=0.03, now=101.0 + STALE_S)
+    assert book.window_s("a", 1, 3.0) == measured
+
+
+def test_where_nothing_was_measured_what_was_seen_stands() -> None:
+    book = CostBook([spec()])
+    book.observe("a", 1, 1, longest_s=3.0, seconds=0.4, now=0.0)
+    seen = book.window_s("a", 1, 3.0)
+    book.observe("b", 1, 1, longest_s=3.0, seconds=0.1, now=2 * STALE_S)
+
+    assert book.window_s("a", 1, 3.0) == seen
