@@ -20,6 +20,9 @@ __all__ = ["Member", "Pending"]
 FIRST_PER_JOB_S: Final = 0.05
 """Seconds of a device per job, until its first batch says better."""
 
+REPORT_LATE_S: Final = 0.4
+"""Silence from which on a device is taken to be held up: it reports four times a second."""
+
 SMOOTHING: Final = 0.1
 """Share of the newest batch in the seconds per job."""
 
@@ -75,9 +78,14 @@ class Member:
         if self.child is not None:
             self.child.send(message)
 
-    def expected_s(self) -> float:
-        """Seconds until a job handed to it now would be done, by what it has and how fast it was lately."""
-        return (len(self.jobs) + 1) * self.per_job_s
+    def held_up_s(self, now: float) -> float:
+        """Seconds it has been silent for, and may be for again; 0 while it reports in time."""
+        silent_s = 0.0 if self.reported_at is None else now - self.reported_at
+        return silent_s if silent_s > REPORT_LATE_S else 0.0
+
+    def expected_s(self, now: float) -> float:
+        """Seconds until a job handed to it now would be done: by what it has, its speed lately, and its silence."""
+        return (len(self.jobs) + 1) * self.per_job_s + self.held_up_s(now)
 
     def took(self, seconds: float, jobs: int) -> None:
         """Learn how fast it is from a batch."""

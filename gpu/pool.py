@@ -270,7 +270,10 @@ class DevicePool:
             pending.device = None
             self._stranded[pending.job.job] = pending
             return
-        device = preferred if preferred in candidates and preferred else min(candidates, key=Member.expected_s)
+        now = self._clock()
+        device = min(candidates, key=lambda each: each.expected_s(now))
+        if preferred in candidates and preferred and not preferred.held_up_s(now):
+            device = preferred
         pending.device = device
         self._stranded.pop(pending.job.job, None)
         device.jobs.add(pending.job.job)

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from gpu.batcher import Why
+from gpu.device import REPORT_EVERY_S
 from gpu.engines import build
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
+from gpu.member import REPORT_LATE_S
 from gpu.pool import DevicePool
 from gpu.scripted import hertz, transcribe
 from gpu.spec import DeviceSpec
@@ -465,6 +467,23 @@ async def test_a_stopped_device_is_noticed_within_seconds_and_its_batches_go_on_
     with capsys.disabled():
         print(f" [all answered {took_s:.1f} s after SIGSTOP]", end="")  # noqa: T201  a measurement worth seeing
     assert took_s < 8
+
+
+async def test_windows_go_elsewhere_while_a_device_says_nothing() -> None:
+    """A machine may stop a process for a moment, again and again, and never long enough for it to be given up."""
+    observer = Recorder()
+    async with pool_of(device(), device("two"), observer=observer) as pool:
+        await observer.until(lambda: Counter(state for _, state in observer.states)[DeviceState.READY] == 2)
+        await asyncio.sleep(REPORT_EVERY_S)  # until both have reported: silence before it is no sign
+        os.kill(pid_of(pool), signal.SIGSTOP)
+        try:
+            await asyncio.sleep(REPORT_LATE_S + REPORT_EVERY_S)
+            for number in range(5):
+                assert heard(await asyncio.wait_for(pool.decode(ask(number)), REPORT_LATE_S)) == number
+        finally:
+            os.kill(pid_of(pool), signal.SIGCONT)
+
+    assert {name for name, _, _ in observer.batches} == {"two"}
 
 
 async def test_a_slow_batch_is_not_taken_for_a_stopped_device(monkeypatch: pytest.MonkeyPatch) -> None:
