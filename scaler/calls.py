@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -65,6 +65,7 @@ IDLE_S: Final = 3600.0
 """Seconds without a record after which a call is ended."""
 
 LOAD: Final = "load"
+MODEL_GONE: Final = "model_gone"
 """Why another model writes, as callers are told."""
 
 SHOWN_FRAMES: Final = 4
@@ -218,6 +219,9 @@ class Calls:
         for channel in range(spec.sides):
             self._ears.open((spec.call, channel))
         self._tell(spec.call, Paced(self._governor.rung))
+        if spec.model is not None and not self._insists(spec):
+            log.warning("call.model_gone", call=spec.call, model=spec.model)
+            self._tell(spec.call, Served(self._governor.rung.final_model, MODEL_GONE))
 
     def hear(self, record: Heard) -> None:
         """Take what the log says of a call; of one that is not open, nothing."""
@@ -301,7 +305,7 @@ class Calls:
             call=call_id,
             channel=effect.channel,
             tenant=call.session.spec.tenant,
-            window=effect.window,
+            window=effect.window if self._insists(call.session.spec) else replace(effect.window, model=None),
             submitted_at=self._clock(),
             deadline=effect.deadline,
         )
@@ -320,6 +324,10 @@ class Calls:
             answer = Decoded(effect.channel, effect.request, hypothesis)
         if self._calls.get(call_id) is call:  # and not a later call of the same id, which counts its requests anew
             self._tell(call_id, answer)
+
+    def _insists(self, spec: CallSpec) -> bool:
+        """Tell whether a call chose its model and has it: the shard that takes it over may be of another version."""
+        return spec.model in self._governor.models
 
     async def _back_off(self, call: _Call, channel: int) -> None:
         failed = call.failed[channel]
@@ -341,7 +349,7 @@ class Calls:
         self._observer.rung_changed(rung, down=step.is_down)
         for call_id, call in list(self._calls.items()):
             self._tell(call_id, Paced(rung))
-            if rung.final_model != before.final_model and call.session.spec.model is None:
+            if rung.final_model != before.final_model and not self._insists(call.session.spec):
                 self._tell(call_id, Served(rung.final_model, LOAD))
 
     def _end_idle_calls(self) -> None:

@@ -100,6 +100,11 @@ class Governor:
         self._finals: deque[tuple[float, float]] = deque()
 
     @property
+    def models(self) -> Sequence[str]:
+        """Names of the models that the devices hold."""
+        return self._ladder.models
+
+    @property
     def step(self) -> int:
         """Number of the rung in force; 0 is the best."""
         return self._policy.rung

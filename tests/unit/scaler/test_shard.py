@@ -233,3 +233,18 @@ async def test_callers_are_told_when_another_model_writes_their_finals(monkeypat
 
     told = [record for record in workshop.notes.written if isinstance(record, QualityChanged)]
     assert [(record.call, record.model, record.reason) for record in told] == [("a", "small", "load")]
+
+
+async def test_a_call_whose_model_is_gone_goes_on_with_the_one_there_is_and_its_caller_is_told() -> None:
+    """A shard of another version takes it over: a model that it lacks must cost a choice, and no word."""
+    workshop = Workshop({"a": talk()})
+    async with workshop.running():
+        await workshop.open("a", model="of last year")
+        await workshop.speak("a")
+        await workshop.hang_up("a")
+        records = await workshop.out_until_closed("a")
+
+    assert text_of(records, "a") == workshop.scenes["a"].text
+    assert {job.window.model for job in workshop.decoder.jobs} == {None}
+    told = [record for record in records if isinstance(record, QualityChanged)]
+    assert [(record.model, record.reason) for record in told] == [("large", "model_gone")]
