@@ -88,8 +88,14 @@ def pytorch(spec: DeviceSpec, model: str) -> Engine:
 
 
 def scripted(spec: DeviceSpec, model: str) -> Engine:
-    """Tones as words; options are the arguments of ``ScriptedEngine``, whose costs are slept for."""
+    """Tones as words; options are the arguments of ``ScriptedEngine``, whose costs are slept for.
+
+    One with the name of a model in front, such as ``small.each_s``, is for that model alone.
+    """
     from gpu.scripted import ScriptedEngine  # noqa: PLC0415  as above
 
-    options: dict[str, Any] = dict(spec.options)
+    own = {
+        name.removeprefix(f"{model}."): value for name, value in spec.options.items() if name.startswith(f"{model}.")
+    }
+    options: dict[str, Any] = {name: value for name, value in spec.options.items() if "." not in name} | own
     return ScriptedEngine(model, sleep=time.sleep, **options)

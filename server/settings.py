@@ -269,6 +269,9 @@ class Devices(_Section):
     """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
     max_batch: int = Field(default=16, ge=1)
     """Most windows of one batch."""
+    options: dict[str, str | int | float | bool] = {}
+    """What else the engine is told: torch {drafts = false}, for one, or scripted what batches cost it in seconds, as in
+    {fixed_s = 0.05, each_s = 0.1, "small.each_s" = 0.03}; a name with a model in front is for that model alone."""
     profile: str | None = None
     """File of costs measured on such a device, written by make bench-device; without it they are learned from the first
     calls."""

@@ -273,6 +273,7 @@ def device_specs(devices: Devices, ladder: Ladder) -> list[DeviceSpec]:
                 streams=devices.streams or (cores if on_cpu else 2),
                 max_batch=devices.max_batch,
                 stuck_after_s=CPU_STUCK_AFTER_S if on_cpu else GPU_STUCK_AFTER_S,
+                options=devices.options,
                 profile=costs,
             )
         )

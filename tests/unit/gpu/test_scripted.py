@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from gpu.engines import build
 from gpu.errors import EngineError, OutOfMemory
 from gpu.scripted import DIED, WORDS, Failure, ScriptedEngine, hertz
+from gpu.spec import DeviceSpec
 from streaming.audio import decode, encode
 from streaming.call import Encoding
 from streaming.decoding import Float32Array, Kind, Window
@@ -136,6 +139,19 @@ def test_it_can_take_its_process_with_it() -> None:
         "ScriptedEngine(failure='die').decode([Window(np.zeros((80, 10), np.float32), Kind.FINAL)])\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=15).returncode == DIED  # noqa: S603
+
+
+def test_its_models_may_cost_differently() -> None:
+    """A ladder whose rungs cost the same is no ladder to try things on."""
+    costs = {"each_s": 0.08, "tiny.en.each_s": 0.0}
+    spec = DeviceSpec(name="cpu-0", models=("base", "tiny.en"), engine="scripted", options=costs)
+    took_s: dict[str, float] = {}
+    for model in spec.models:
+        began = time.perf_counter()
+        build(spec, model).decode([window(tones(("alfa",)))])
+        took_s[model] = time.perf_counter() - began
+
+    assert took_s["base"] > costs["each_s"] > took_s["tiny.en"]
 
 
 def test_it_refuses_what_whisper_refuses() -> None:

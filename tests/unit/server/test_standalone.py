@@ -47,9 +47,11 @@ def test_a_step_that_changes_nothing_is_a_mistake_in_the_settings() -> None:
 def test_devices_hold_the_models_of_all_rungs() -> None:
     """A step down must not wait for weights."""
     settings = Settings(models=Models(final="turbo"), ladder=Ladder(rungs=(LadderRung(), LadderRung(final="base"))))
-    specs = device_specs(Devices(names=("cpu", "cuda:1")), quality_ladder(settings))
+    devices = Devices(names=("cpu", "cuda:1"), options={"graphs": False})
+    specs = device_specs(devices, quality_ladder(settings))
 
     assert [spec.name for spec in specs] == ["cpu-0", "cuda:1"]
+    assert [spec.options for spec in specs] == [{"graphs": False}] * 2
     assert {spec.models for spec in specs} == {("turbo", "base")}
 
 
