@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.support.audio_files import CallAudio
-from trunkline import Audio, Call, Final, Partial, TrunklineError, Word, connect
+from trunkline import Audio, Call, Final, Partial, Quality, Refused, TrunklineError, Word, connect
 from trunkline.audio import Recording
 from trunkline.load import code_of
 from trunkline.pacing import paced
@@ -31,6 +31,10 @@ class Heard:
     """The most that this machine itself sent audio too late, in seconds."""
     failure: str = ""
     """Why the call ended badly, as a code; empty if it did not."""
+    retry_after_s: float | None = None
+    """When a call that was refused is to try again; None where nothing was said of that."""
+    lost: int = 0
+    """Times the call was told that something could not be decoded and is missing."""
 
     def words(self, channel: int) -> list[Word]:
         """All words of one side's finals."""
@@ -59,7 +63,9 @@ async def play(server: str, recording: Recording, timings: Sequence[CallTiming] 
             tasks.create_task(_listen(call, heard, timings), name="listen")
             await _speak(call, recording, heard, timings)
     except* TrunklineError as problems:
-        heard.failure = code_of(_first(problems))
+        problem = _first(problems)
+        heard.failure = code_of(problem)
+        heard.retry_after_s = problem.retry_after_s if isinstance(problem, Refused) else None
     return heard
 
 
@@ -89,6 +95,8 @@ async def _listen(call: Call, heard: Heard, timings: Sequence[CallTiming]) -> No
                 heard.finals.append(event)
             case Partial():
                 heard.partials[event.channel, event.number].append(now)
+            case Quality(reason="final_lost"):
+                heard.lost += 1
             case _:
                 pass
 

@@ -42,6 +42,11 @@ class ServerProcess:
         return f"ws://127.0.0.1:{self.port}"
 
     @property
+    def metrics_url(self) -> str:
+        """Where it says how it fares."""
+        return f"http://127.0.0.1:{self.port}/metrics"
+
+    @property
     def is_ready(self) -> bool:
         """Whether it takes calls."""
         with contextlib.suppress(httpx.TransportError), httpx.Client(trust_env=False) as client:
@@ -55,7 +60,7 @@ class ServerProcess:
     def metric(self, line: str) -> float:
         """Return the value of a metric by the beginning of its line, labels and all."""
         with httpx.Client(trust_env=False) as client:
-            text = client.get(f"http://127.0.0.1:{self.port}/metrics").text
+            text = client.get(self.metrics_url).text
         values = [float(each.rsplit(" ", 1)[1]) for each in text.splitlines() if each.startswith(line)]
         assert values, f"there is no metric {line}"
         return sum(values)
