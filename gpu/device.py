@@ -271,6 +271,19 @@ def _load(spec: DeviceSpec) -> dict[str, Engine]:
     return engines
 
 
+def _check_beam(rung: Rung, engines: Mapping[str, Engine]) -> None:
+    """Refuse to start with finals that every window of would be refused.
+
+    Raises:
+        EngineError: If the rung asks an engine that is greedy for a beam.
+    """
+    if rung.beam > 1 and engines[rung.final_model].greedy:
+        raise EngineError(
+            f"finals of {rung.final_model} are to have a beam of {rung.beam}, and its engine decodes greedily;"
+            " set models.final_beam, and beam in ladder.rungs, to 1"
+        )
+
+
 class _Process:
     """The life of the process around the dispatcher."""
 
@@ -292,6 +305,7 @@ class _Process:
         began = time.monotonic()
         try:
             engines = await asyncio.to_thread(_load, start.spec)
+            _check_beam(start.rung, engines)
             meter = meter_of(start.spec.device)
         except Exception as problem:  # noqa: BLE001  a folder, a library, a driver: whatever it is, the shard is told
             self._die(Fault(FaultKind.START, f"{type(problem).__name__}: {problem}", fatal=True))

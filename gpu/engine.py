@@ -52,11 +52,16 @@ class Engine(Protocol):
         """Whether it knows languages other than English."""
         ...
 
+    @property
+    def greedy(self) -> bool:
+        """Whether it keeps one hypothesis alone, so that it refuses windows that ask for a wider beam."""
+        ...
+
     def bucket(self, window: Window) -> Bucket:
         """Tell which windows this one may share a batch with at no extra cost.
 
         Raises:
-            ValueError: If the window is too long or has another number of mel bands.
+            ValueError: If the window is too long, has another number of mel bands, or asks a greedy engine for a beam.
         """
         ...
 
@@ -69,7 +74,7 @@ class Engine(Protocol):
         Raises:
             OutOfMemory: If the batch did not fit.
             EngineError: If the device failed.
-            ValueError: If a window is too long or has another number of mel bands.
+            ValueError: As ``bucket``.
         """
         ...
 

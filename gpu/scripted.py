@@ -162,6 +162,11 @@ class ScriptedEngine:
         """Whether windows keep their language."""
         return self._multilingual
 
+    @property
+    def greedy(self) -> bool:
+        """It takes windows with any beam, which changes nothing: a tone is one word."""
+        return False
+
     def bucket(self, window: Window) -> Bucket:
         """Shape of a window in a batch: its length up to the next 3 s.
 

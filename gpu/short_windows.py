@@ -123,6 +123,11 @@ class ShortWindowEngine(ABC):
     def multilingual(self) -> bool:
         """Whether it knows languages other than English."""
 
+    @property
+    @abstractmethod
+    def greedy(self) -> bool:
+        """Whether it keeps one hypothesis alone."""
+
     @abstractmethod
     def transcribe(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Run the model over windows of any mixture of buckets; one answer a job, in their order.
@@ -140,7 +145,8 @@ class ShortWindowEngine(ABC):
         """Shape of a window in a batch.
 
         Raises:
-            ValueError: If the window is longer than 30 s or has another number of mel bands.
+            ValueError: If the window is longer than 30 s, has another number of mel bands, or asks a greedy engine for
+                a beam.
         """
         bands, frames = window.features.shape
         if bands != self.n_mels or frames > FULL:
@@ -148,6 +154,8 @@ class ShortWindowEngine(ABC):
                 f"model {self._model} takes windows of {self.n_mels} mel bands and at most {FULL} frames, "
                 f"got {bands} bands and {frames} frames"
             )
+        if self.greedy and window.beam > 1:
+            raise ValueError(f"model {self._model} is decoded greedily, and the window wants a beam of {window.beam}")
         wanted = min(frames + round(100 * self.tuning.tail_s), FULL)
         frames_padded = next(length for length in BUCKETS if length >= wanted)
         return Bucket(frames_padded, len(self._prompt(window)), window.beam)

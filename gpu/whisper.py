@@ -80,6 +80,11 @@ class WhisperEngine(ShortWindowEngine):
         """Whether it knows languages other than English."""
         return bool(self._whisper.is_multilingual)
 
+    @property
+    def greedy(self) -> bool:
+        """It can keep several hypotheses."""
+        return False
+
     def close(self) -> None:
         """Unload the weights."""
         self._whisper.unload_model()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from server.errors import BadSetting
 from server.settings import LadderRung, Settings, Speech
 from streaming.channel import ChannelSettings
@@ -9,18 +11,37 @@ from streaming.endpoint import EndpointSettings
 from streaming.ladder import Ladder, Rung, stretched
 from streaming.utterance import WindowSettings
 
+GREEDY: Final = ("torch",)
+"""Engines that keep one hypothesis alone."""
+
+CAREFUL_BEAM: Final = 5
+"""What finals are decoded with where nothing is set and the engine can."""
+
 
 def quality_ladder(settings: Settings) -> Ladder:
     """Make the ladder: as set, or of the one or two models there are.
 
     Raises:
-        BadSetting: If two rungs in a row are the same.
+        BadSetting: If two rungs in a row are the same, or one has a beam that the engine cannot keep.
     """
+    ladder = _ladder(settings)
+    greedy = settings.devices.engine in GREEDY
+    for number, rung in enumerate(ladder):
+        if greedy and rung.beam > 1:
+            where = f"rung {number} of ladder.rungs" if settings.ladder.rungs else "models.final_beam"
+            raise BadSetting(
+                f"{where} asks for a beam of {rung.beam}, and the engine {settings.devices.engine} decodes greedily; "
+                "set it to 1, or devices.engine to whisper"
+            )
+    return ladder
+
+
+def _ladder(settings: Settings) -> Ladder:
     best = Rung(
         partial_model=settings.models.partial or settings.models.final,
         final_model=settings.models.final,
         cadence_s=settings.speech.cadence_s,
-        beam=settings.models.final_beam,
+        beam=settings.models.final_beam or (1 if settings.devices.engine in GREEDY else CAREFUL_BEAM),
         lead_s=settings.speech.lead_s,
         longest_s=settings.speech.longest_s,
     )

@@ -249,8 +249,9 @@ class Models(_Section):
     installed model packages (tiny.en, base) and, if allowed, on the hub."""
     partial: str | None = None
     """Model of partials; none for that of the finals."""
-    final_beam: int = Field(default=5, ge=1, le=10)
-    """Hypotheses kept beside each other while a final is decoded; 1 is fastest, and what is used under load."""
+    final_beam: int | None = Field(default=None, ge=1, le=10)
+    """Hypotheses kept beside each other while a final is decoded; 1 is fastest, and what is used under load. If it is
+    not set it is 5, and 1 with the engine torch, which is greedy."""
     allow_hub: bool = False
     """Whether a model that is nowhere here may be fetched from the hub."""
 

@@ -94,7 +94,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         source,
         LoudnessVad() if scripted else find_detector(),
         pool,
-        settings=channel_settings(settings.speech, settings.models.final_beam, mels),
+        settings=channel_settings(settings.speech, ladder[0].beam, mels),
         governor=governor,
         observer=TallyingShardObserver(metrics, tally),
         idle_s=settings.limits.call_idle_s,

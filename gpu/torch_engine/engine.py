@@ -3,7 +3,7 @@
 What it has and CTranslate2 has not: windows of any lengths, prompts and languages share a batch, and join and leave it
 between steps; a decode stops where its audio ends; a window brings the last hypothesis of its utterance as a draft and
 only what is new is written step by step; words are timed by the attention of that same decode. It is greedy: it keeps
-one hypothesis, whatever number a window asks for.
+one hypothesis, and refuses windows that ask for more.
 
 Each calling thread encodes on a CUDA stream of its own; one thread decodes, on another.
 """
@@ -148,8 +148,13 @@ class TorchEngine(ShortWindowEngine):
         """Whether it knows languages other than English."""
         return self._network.shape.vocabulary > ENGLISH_TOKENS
 
+    @property
+    def greedy(self) -> bool:
+        """It keeps one hypothesis: a row has one slot of the cache, and beams would need one for each."""
+        return True
+
     def bucket(self, window: Window) -> Bucket:
-        """Shape of a window; prompts of any length go together, and it keeps one hypothesis."""
+        """Shape of a window; prompts of any length go together."""
         return Bucket(super().bucket(window).frames)
 
     def close(self) -> None:

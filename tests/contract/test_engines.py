@@ -194,6 +194,19 @@ def test_buckets_hold_windows_and_no_window_is_padded_to_nothing(subject: Subjec
         assert str(bucket) == f"{bucket.frames}+{bucket.prompt_tokens}"
 
 
+def test_a_beam_is_kept_or_refused_and_never_ignored(subject: Subject) -> None:
+    """A ladder says with how much care finals are decoded: an engine that took less would make it a lie."""
+    window = replace(spoken()[0], beam=5)
+    if subject.engine.greedy:
+        for refuse in (subject.engine.bucket, lambda wide: subject.engine.decode([wide])):
+            with pytest.raises(ValueError, match="beam of 5"):
+                refuse(window)
+        return
+    assert subject.engine.decode([window])[0].words
+    if subject.is_model:
+        assert subject.engine.bucket(window).beam == 5
+
+
 def test_an_engine_can_be_warmed(subject: Subject) -> None:
     subject.engine.warm_up()
 

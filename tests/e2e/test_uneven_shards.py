@@ -63,7 +63,7 @@ async def shard_on(broker: KafkaCluster, prefix: str, name: str, window_s: float
             log,
             LoudnessVad(),
             devices.pool,
-            settings=channel_settings(settings.speech, settings.models.final_beam, SCRIPTED_MELS),
+            settings=channel_settings(settings.speech, ladder[0].beam, SCRIPTED_MELS),
             governor=governor,
             observer=ShardObserver(metrics),
             name=name,

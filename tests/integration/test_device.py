@@ -554,6 +554,14 @@ async def test_a_device_that_cannot_load_its_model_says_why() -> None:
     assert "no folder is called missing" in status.devices[0].problem
 
 
+async def test_a_greedy_engine_is_not_started_for_a_rung_with_a_beam() -> None:
+    """Of an engine of somebody's own nothing is known before it is loaded."""
+    observer = Recorder()
+    async with DevicePool([device(greedy=1)], replace(RUNG, beam=5), observer=observer) as pool:
+        await observer.until(lambda: FaultKind.START in observer.faults)
+        assert "finals of large are to have a beam of 5" in pool.status().devices[0].problem
+
+
 async def test_closing_answers_everybody_and_leaves_no_process() -> None:
     """Whoever still waits is told; nothing outlives the pool."""
     async with pool_of(device(fixed_s=1.0)) as pool:

@@ -42,11 +42,12 @@ def told(job: DecodeJob, deed: Deed, say: int = 0) -> DecodeJob:
 class ChaosEngine:
     """Answers each window with the number written into it, at a price of ``fixed_s`` and ``each_s``."""
 
-    def __init__(self, model: str, *, fixed_s: float, each_s: float, memory: int) -> None:
+    def __init__(self, model: str, *, fixed_s: float, each_s: float, memory: int, greedy: bool) -> None:
         self._model = model
         self._fixed_s = fixed_s
         self._each_s = each_s
         self._memory = memory
+        self._greedy = greedy
 
     @property
     def model(self) -> str:
@@ -59,6 +60,10 @@ class ChaosEngine:
     @property
     def multilingual(self) -> bool:
         return False
+
+    @property
+    def greedy(self) -> bool:
+        return self._greedy
 
     def bucket(self, window: Window) -> Bucket:
         if window.features.shape[0] != self.n_mels:
@@ -105,4 +110,5 @@ def build(spec: DeviceSpec, model: str) -> Engine:
         fixed_s=float(spec.options.get("fixed_s", 0.01)),
         each_s=float(spec.options.get("each_s", 0.001)),
         memory=int(spec.options.get("memory", 1000)),
+        greedy=bool(spec.options.get("greedy", False)),
     )

@@ -44,6 +44,31 @@ def test_a_step_that_changes_nothing_is_a_mistake_in_the_settings() -> None:
         quality_ladder(Settings(ladder=Ladder(rungs=(LadderRung(), LadderRung()))))
 
 
+def test_finals_are_decoded_with_the_care_that_the_engine_can_take() -> None:
+    """PyTorch's engine is greedy: nobody who chooses it must know that there are beams."""
+    assert quality_ladder(Settings())[0].beam == 5
+    assert {rung.beam for rung in quality_ladder(Settings(devices=Devices(engine="torch")))} == {1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            Settings(devices=Devices(engine="torch"), models=Models(final_beam=3)),
+            r"models\.final_beam asks for a beam of 3",
+        ),
+        (
+            Settings(devices=Devices(engine="torch"), ladder=Ladder(rungs=(LadderRung(), LadderRung(beam=2)))),
+            r"rung 1 of ladder\.rungs asks for a beam of 2, and the engine torch decodes greedily",
+        ),
+    ],
+)
+def test_a_beam_that_the_engine_cannot_keep_is_a_mistake_in_the_settings(settings: Settings, problem: str) -> None:
+    """Else every final of that rung would be refused by the devices."""
+    with pytest.raises(BadSetting, match=problem):
+        quality_ladder(settings)
+
+
 def test_devices_hold_the_models_of_all_rungs() -> None:
     """A step down must not wait for weights."""
     settings = Settings(models=Models(final="turbo"), ladder=Ladder(rungs=(LadderRung(), LadderRung(final="base"))))
