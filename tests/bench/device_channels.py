@@ -20,25 +20,36 @@ from gpu.batcher import Batch, Batcher, Dropped
 from gpu.cost import Cost, CostModel, Lane
 from gpu.engine import Bucket
 from gpu.errors import NotDecoded, Superseded
-from gpu.pool import DevicePool
 from gpu.short_windows import BUCKETS, FULL, Tuning
-from gpu.spec import DeviceSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind, Window
+from streaming.endpoint import EndpointSettings
 from streaming.ladder import Rung
+from streaming.utterance import WindowSettings
 from tests.bench.scoring import Percentiles, percentiles
 from tests.support.virtual_time import run_virtually
 
 UTTERANCE_S: Final = (2.5, 7.5)
-"""Shortest and longest utterance; 5 s and a short pause are 0.18 finals a second."""
+"""Shortest and longest utterance."""
 PAUSE_S: Final = 0.5
-HESITATION_S: Final = 0.128
+HESITATION_S: Final = EndpointSettings().hesitation_ms / 1000
 """Silence after which a final is begun."""
-ENDPOINT_S: Final = 0.384
+ENDPOINT_S: Final = EndpointSettings().endpoint_ms / 1000
 """Silence after which it may be shown."""
-FIRST_PARTIAL_S: Final = 0.7
-SETTLE_S: Final = 6.0
+FIRST_PARTIAL_S: Final = WindowSettings().first_partial_s
+SETTLE_S: Final = 4.0
 """Seconds at the beginning that do not count, over which callers begin."""
+FINALS_PER_S: Final = 0.18
+"""Of a channel."""
+COUNTED_FINALS: Final = 400.0
+"""That a modelled run is to have, if that takes neither too long nor too short."""
+SHORTEST_S: Final = 8.0
+LONGEST_S: Final = 40.0
+"""Seconds of a modelled run that count."""
+STRIDE: Final = 1.5
+"""Factor between two numbers of channels that are tried before the last that is good is known to lie between them."""
+USUAL_FRAMES: Final = 600
+"""Of a window, padding counted."""
 ANSWERED: Final = 0.9
 """Share of the partials that must be answered for a cadence to be kept."""
 
@@ -234,11 +245,10 @@ def filled_in(costs: Sequence[Cost]) -> list[Cost]:
     return filled
 
 
-def modelled(
-    costs: Sequence[Cost], rung: Rung, channels: int, *, streams: int, max_batch: int, seconds: float = 40.0
-) -> Tally:
-    """Hold so many channels on measured costs, in no time."""
+def modelled(costs: Sequence[Cost], rung: Rung, channels: int, *, streams: int, max_batch: int) -> Tally:
+    """Hold so many channels on measured costs, in no time: the longer, the fewer they are."""
     nothing = np.broadcast_to(np.float32(-10.0), (80, FULL))
+    seconds = SETTLE_S + min(LONGEST_S, max(SHORTEST_S, COUNTED_FINALS / FINALS_PER_S / channels))
 
     async def work(clock: Callable[[], float]) -> Tally:
         device = ModelledDevice(costs, rung, streams=streams, max_batch=max_batch, clock=clock)
@@ -247,22 +257,33 @@ def modelled(
     return run_virtually(work)
 
 
-def most(sustains: Callable[[int], bool], *, precision: float = 0.05) -> int:
-    """The largest number of channels that is sustained, found by doubling and halving; 0 if not even one is."""
-    if not sustains(1):
-        return 0
-    good, bad = 1, 2
+def most(sustains: Callable[[int], bool], guess: int = 1, *, precision: float = 0.05) -> int:
+    """The largest number of channels that is sustained; 0 if not even one is.
+
+    Args:
+        sustains: Whether a number is.
+        guess: Where to begin.
+        precision: Share by which the answer may be too small.
+    """
+    good, bad = 0, max(1, guess)
     while sustains(bad):
-        good, bad = bad, 2 * bad
-    while bad - good > max(1, precision * good):
+        good, bad = bad, max(bad + 1, round(bad * STRIDE))
+    while not good and bad > 1:
+        lower = max(1, round(bad / STRIDE))
+        good, bad = (lower, bad) if sustains(lower) else (0, lower)
+    while good and bad - good > max(1, precision * good):
         middle = (good + bad) // 2
         good, bad = (middle, bad) if sustains(middle) else (good, middle)
     return good
 
 
-async def real(spec: DeviceSpec, rung: Rung, channels: int, features: Float32Array, seconds: float) -> Tally:
-    """Hold so many channels on a device process, in real time."""
-    async with DevicePool([spec], rung) as pool:
-        await pool.ready()
-        loop = asyncio.get_running_loop()
-        return await Callers(pool, rung, features, loop.time, seed=channels).speak(channels, seconds)
+def bound(costs: Sequence[Cost], rung: Rung, *, streams: int, max_batch: int) -> int:
+    """Channels whose windows would fill every batch to the brim: none carries as many, and most carry half."""
+    known = filled_in(costs)
+
+    def each_s(model: str) -> float:
+        line = next(cost.line for cost in known if cost.model == model and cost.bucket == str(Bucket(USUAL_FRAMES)))
+        return line.at(max_batch) / max_batch / streams
+
+    asked_s = each_s(rung.partial_model) / rung.cadence_s + FINALS_PER_S * each_s(rung.final_model)
+    return max(1, math.floor(1 / asked_s))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -13,11 +13,14 @@ import numpy as np
 
 from gpu.cost import Cost
 from gpu.engine import Engine
-from gpu.short_windows import Job, ShortWindowEngine
 from streaming.decoding import Float32Array, Kind, Window
 from tests.bench.corpus import SpeechNotFound, speech_folder
+from tests.bench.forced import Forced
 from tests.bench.scoring import Value, percentiles
 from tests.bench.windows import utterances
+
+SOUNDS: Final = ("librispeech_test_other",)
+"""Sources of the windows."""
 
 FINALS_IN: Final = 6
 """One window of so many is a final: with a partial a second, that is what calls bring."""
@@ -47,59 +50,56 @@ class Timing:
 
     windows: int
     """Windows of each point, whatever the size of its batches."""
+    rounds: int
+    """Least batches of each stream."""
+    warm_ups: int
+    """Batches of each stream that do not count, before."""
     by_processor: bool
-    """Whether what counts is the time of the processor, one batch after the other, and not that of the clock with all
-    streams busy: a thread a stream, they are the same on an idle machine, and only the first can be measured on one
-    that others use too."""
+    """Whether the time that other programs took is taken out, by what the kernel says that this process used. Right
+    where a stream is a thread that never waits, as on a processor; on a GPU the clock counts."""
 
 
 def sound(n_mels: int, seconds: float = 240.0) -> Float32Array:
     """Speech without pauses between clips as features, shape ``(n_mels, n_frames)``; noise where there is none."""
     try:
-        said = [one for one in utterances(speech_folder(), 4, n_mels) if one.source == "librispeech_test_other"]
+        said = [one for one in utterances(speech_folder(), 4, n_mels, SOUNDS) if one.source in SOUNDS]
         return np.concatenate([one.features for one in said], axis=1)[:, : round(100 * seconds)]
     except SpeechNotFound:
         return np.random.default_rng(1).normal(-4.0, 1.0, (n_mels, round(100 * seconds))).astype(np.float32)
 
 
 def windows_of(features: Float32Array, point: Point, count: int) -> list[Window]:
-    """Windows of the point's length, each from another place."""
+    """Windows of the point's length, each from another place; with a beam all are finals, else one in six is."""
     frames = round(100 * point.seconds)
     last = features.shape[1] - frames
     starts = [(number * 977) % last for number in range(count)]
     cut = [np.ascontiguousarray(features[:, start : start + frames]) for start in starts]
+    if point.beam > 1:
+        return [Window(one, Kind.FINAL, "en", beam=point.beam) for one in cut]
     kinds = [Kind.FINAL if number % FINALS_IN == 0 else Kind.PARTIAL for number in range(count)]
-    return [
-        Window(one, kind, "en", beam=point.beam if kind is Kind.FINAL else 1)
-        for one, kind in zip(cut, kinds, strict=True)
-    ]
+    return [Window(one, kind, "en") for one, kind in zip(cut, kinds, strict=True)]
 
 
-def measure(engine: Engine, point: Point, features: Float32Array, *, plan: Timing, random: bool) -> dict[str, Value]:
-    """Time batches.
+def measure(engine: Engine, point: Point, features: Float32Array, timing: Timing) -> dict[str, Value]:
+    """Time batches while all streams are busy.
 
     Args:
-        engine: Warm; takes as many batches at a time as the point has streams.
+        engine: Takes as many batches at a time as the point has streams.
         point: What to measure.
         features: Where windows are cut from.
-        plan: How to time.
-        random: Whether the weights mean nothing: then each window is decoded once, to the most tokens it may have.
+        timing: How to time.
     """
-    count = max(plan.windows // point.batch, 2 * point.streams)
+    count = max(timing.windows // point.batch, timing.rounds * point.streams)
     windows = windows_of(features, point, count * point.batch)
-    if point.beam > 1:
-        windows = [replace(window, kind=Kind.FINAL, beam=point.beam) for window in windows]
     batches = [windows[at : at + point.batch] for at in range(0, len(windows), point.batch)]
-    _run(engine, batches[0], random=random)
-    cpu_s, began = time.process_time(), time.perf_counter()
-    if plan.by_processor:
-        took = [_cpu_s(partial(_run, engine, batch, random=random)) for batch in batches]
-        seconds = sum(took) / point.streams
-    else:
-        with ThreadPoolExecutor(point.streams) as streams:
-            took = list(streams.map(partial(_run, engine, random=random), batches))
-        seconds = time.perf_counter() - began
-    cpu_s = time.process_time() - cpu_s
+    with ThreadPoolExecutor(point.streams) as streams:
+        list(streams.map(engine.decode, batches[: timing.warm_ups * point.streams]))
+        written = _written(engine)
+        cpu_s, began = time.process_time(), time.perf_counter()
+        took = list(streams.map(partial(_seconds, engine), batches))
+        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
+    if timing.by_processor:
+        seconds, took = cpu_s / point.streams, [each * cpu_s / sum(took) for each in took]
     found = percentiles(took)
     return {
         "engine": point.engine,
@@ -109,29 +109,24 @@ def measure(engine: Engine, point: Point, features: Float32Array, *, plan: Timin
         "beam": point.beam,
         "batch": point.batch,
         "streams": point.streams,
-        "clock": "processor" if plan.by_processor else "wall",
         "windows_per_s": round(len(windows) / seconds, 1),
         "mean_ms": round(1000 * sum(took) / len(took), 1),
         "p50_ms": round(1000 * found.p50, 1),
         "p95_ms": round(1000 * found.p95, 1),
         "cpu_ms_per_window": round(1000 * cpu_s / len(windows), 1),
+        "tokens": round((_written(engine) - written) / len(windows), 1) if isinstance(engine, Forced) else None,
     }
 
 
-def _cpu_s(work: Callable[[], object]) -> float:
-    """Seconds of the processor that something takes, all threads together."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def _run(engine: Engine, batch: Sequence[Window], *, random: bool) -> float:
+def _seconds(engine: Engine, batch: Sequence[Window]) -> float:
     began = time.perf_counter()
-    if random and isinstance(engine, ShortWindowEngine):
-        engine.transcribe([Job(at, window, engine.bucket(window), ()) for at, window in enumerate(batch)])
-    else:
-        engine.decode(batch)
+    engine.decode(batch)
     return time.perf_counter() - began
+
+
+def _written(engine: Engine) -> int:
+    """Tokens that an engine has written, if it counts them."""
+    return engine.tokens if isinstance(engine, Forced) else 0
 
 
 def costs_of(rows: Sequence[dict[str, Value]], engine: str, streams: int) -> Iterator[Cost]:

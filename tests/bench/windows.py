@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -80,18 +80,21 @@ class Utterance:
     """What was said before it in the same source."""
 
 
-def utterances(folder: Path, every: int, n_mels: int) -> Iterator[Utterance]:
+def utterances(
+    folder: Path, every: int, n_mels: int, sources: Collection[str] = (*SPEECH, *NOT_SPEECH)
+) -> Iterator[Utterance]:
     """All clips short enough to be windows, and pieces of what is not speech.
 
     Args:
         folder: The speech folder.
         every: Only each n-th clip of a source.
         n_mels: Mel bands of the model.
+        sources: Those wanted.
     """
     clips: defaultdict[str, list[Clip]] = defaultdict(list)
     for clip in read_clips(folder):
         clips[clip.source].append(clip)
-    for source in SPEECH:
+    for source in filter(sources.__contains__, SPEECH):
         before = ""
         for clip in clips[source][::every]:
             if clip.text and clip.language == "en" and clip.duration_s <= LONGEST_S:
@@ -100,7 +103,7 @@ def utterances(folder: Path, every: int, n_mels: int) -> Iterator[Utterance]:
                     audio = mono(clip, telephone=telephone)
                     yield Utterance(name, clip.text, audio, features(audio, n_mels), before)
                 before = clip.text
-    for source in NOT_SPEECH:
+    for source in filter(sources.__contains__, NOT_SPEECH):
         for number, clip in enumerate(clips[source][::every]):
             audio = mono(clip, telephone=True)[: int(PIECES_FROM_S * WIDEBAND_RATE)]
             size = int(PIECES_S[number % len(PIECES_S)] * WIDEBAND_RATE)

@@ -1,0 +1,81 @@
+"""What a long bench has measured so far, in a file, so that a run that was broken off goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, cast
+
+from tests.bench.scoring import Value
+
+ENDS: Final = 2
+"""Runs that may end in one measurement before it is left out."""
+
+Row = dict[str, Value]
+
+
+class LeftOut(Exception):
+    """A measurement that ended whole runs is not tried again."""
+
+
+@dataclass(slots=True)
+class Store:
+    """Rows that were measured, by name.
+
+    What raised is not kept: the next run tries it again. What ended the process, as some drivers do, is found out by
+    its name, which is written down before it begins.
+    """
+
+    file: Path
+    made_on: str
+    """Machine and code; rows of another are forgotten."""
+    rows: dict[str, Row] = field(default_factory=dict[str, Row])
+    begun: dict[str, int] = field(default_factory=dict[str, int])
+    """Measurements that did not come to an end, and how often."""
+
+    def load(self) -> bool:
+        """Read what an earlier run left, and say whether there was anything of this machine and code."""
+        if not self.file.is_file():
+            return False
+        kept = json.loads(self.file.read_text())
+        if kept["made_on"] != self.made_on:
+            return False
+        self.rows, self.begun = cast(dict[str, Row], kept["rows"]), cast(dict[str, int], kept["begun"])
+        return True
+
+    def get(self, key: str, work: Callable[[], Row]) -> Row:
+        """Return a row, measured now if it was not before.
+
+        Raises:
+            LeftOut: If runs ended in it.
+        """
+        if key not in self.rows:
+            with self.attempt(key):
+                self.rows[key] = work()
+        return self.rows[key]
+
+    @contextmanager
+    def attempt(self, key: str) -> Generator[None]:
+        """Write down that a measurement begins, and that it came to an end, whichever.
+
+        Raises:
+            LeftOut: If runs ended in it.
+        """
+        if self.begun.get(key, 0) >= ENDS:
+            raise LeftOut(f"{ENDS} runs ended in it; --fresh tries it again")
+        self.begun[key] = self.begun.get(key, 0) + 1
+        self._write()
+        try:
+            yield
+        finally:
+            del self.begun[key]
+            self._write()
+
+    def _write(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps({"made_on": self.made_on, "begun": self.begun, "rows": self.rows}, indent=1))
+        part.replace(self.file)
