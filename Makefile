@@ -12,7 +12,7 @@ PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
 TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py -k 'torch_engine or front_end or torch:'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-device bench-long-call lock clean
+.PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-device bench-gpu bench-long-call lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -103,6 +103,12 @@ bench-capacity: setup ## Channels this machine holds under the latency target
 
 bench-device: setup ## What a device does: batches, channels, word errors; on the GPU where there is one
 	$(BIN)/python -m tests.bench.device
+
+bench-gpu: setup-torch ## Fill every table that needs an NVIDIA GPU: tests, devices, front ends; an hour, and it goes on where it broke off
+	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --no-deps --require-hashes -r deploy/image/cuda.lock
+	$(TORCH)/bin/python -m pytest -m device
+	$(TORCH)/bin/python -m tests.bench.device --device cuda:0 --markdown docs/benchmarks.md
+	$(TORCH)/bin/python -m tests.bench.front_end --device cuda:0 --markdown docs/benchmarks.md
 
 bench-long-call: setup ## Whether the last minute of a long call is as fast as its second
 	$(BIN)/python -m tests.bench.long_call

