@@ -90,17 +90,22 @@ class _Fit:
     def observe(self, size: int, seconds: float) -> None:
         self._seen.append((size, seconds))
         self.line = self._least_squares()
-        residuals = sorted(seen - self.line.at(n) for n, seen in self._seen)
+        fixed_s, each_s = self.line.fixed_s, self.line.each_s
+        residuals = sorted([seen - fixed_s - each_s * n for n, seen in self._seen])
         self.margin_s = max(0.0, residuals[math.ceil(0.95 * len(residuals)) - 1])
 
     def _least_squares(self) -> Line:
         count = len(self._seen)
-        mean_n = sum(n for n, _ in self._seen) / count
-        mean_s = sum(seconds for _, seconds in self._seen) / count
-        spread = sum((n - mean_n) ** 2 for n, _ in self._seen)
+        mean_n = sum([n for n, _ in self._seen]) / count
+        mean_s = sum([seconds for _, seconds in self._seen]) / count
+        spread = covered = 0.0
+        for n, seconds in self._seen:  # once for every batch of every device: a loop takes half of what two sums do
+            off = n - mean_n
+            spread += off * off
+            covered += off * (seconds - mean_s)
         if spread == 0:  # one size says how fast the device is, not how its time grows: keep the shape known so far
             return self._start.scaled(mean_s / self._start.at(round(mean_n)))
-        each_s = sum((n - mean_n) * (seconds - mean_s) for n, seconds in self._seen) / spread
+        each_s = covered / spread
         fixed_s = mean_s - each_s * mean_n
         if each_s < 0:
             return Line(mean_s, 0.0)

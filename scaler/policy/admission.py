@@ -94,7 +94,8 @@ class AdmissionPolicy:
         """
         self._placed = [(at, shard) for at, shard in self._placed if now - at <= FRESH_S]
         heard = [shard for shard in shards if now - shard.seen_at <= FRESH_S]
-        open_to = [shard for shard in heard if not shard.draining and shard.room > self._unseen(heard)[shard.name]]
+        unseen = self._unseen(heard)
+        open_to = [shard for shard in heard if not shard.draining and shard.room > unseen[shard.name]]
         if not open_to:
             reason = "all shards are full" if heard else "no shard has been heard of lately"
             return Refused(self._retry_s(next_shard_s), reason)

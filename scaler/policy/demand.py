@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streaming.decoding import Kind
-from streaming.ladder import Ladder
+from streaming.ladder import Ladder, Rung
 
 __all__ = ["DemandMeter", "WindowCost"]
 
@@ -94,20 +94,27 @@ class DemandMeter:
         if not self._seconds or self._began_at is None:
             return (0.0,) * len(self._ladder)
         over_s = max(1.0, min(float(MEMORY_S), now - self._began_at))
-        asked = [self._device_s(step) / over_s for step in range(len(self._ladder))]
+        heard = self._heard()
+        asked = [self._device_s(rung, heard) / over_s for rung in self._ladder]
         return tuple(each / devices if devices > 0 else float("inf") for each in asked)
 
-    def _device_s(self, step: int) -> float:
+    def _heard(self) -> _Second:
+        """All that was counted, together."""
+        heard = _Second(0)
+        for second in self._seconds:
+            heard.speech_s += second.speech_s
+            heard.partials += second.partials
+            heard.partials_s += second.partials_s
+            heard.finals += second.finals
+            heard.finals_s += second.finals_s
+        return heard
+
+    def _device_s(self, rung: Rung, heard: _Second) -> float:
         """Device time that the counted speech would take at a rung."""
-        rung = self._ladder[step]
-        partials = sum(second.partials for second in self._seconds)
-        finals = sum(second.finals for second in self._seconds)
         total_s = 0.0
-        if partials:
-            length_s = sum(second.partials_s for second in self._seconds) / partials
-            wanted = sum(second.speech_s for second in self._seconds) / rung.cadence_s
-            total_s += wanted * self._cost(rung.partial_model, length_s, 1)
-        if finals:
-            length_s = sum(second.finals_s for second in self._seconds) / finals
-            total_s += finals * self._cost(rung.final_model, length_s, rung.beam)
+        if heard.partials:
+            wanted = heard.speech_s / rung.cadence_s
+            total_s += wanted * self._cost(rung.partial_model, heard.partials_s / heard.partials, 1)
+        if heard.finals:
+            total_s += heard.finals * self._cost(rung.final_model, heard.finals_s / heard.finals, rung.beam)
         return total_s

@@ -126,6 +126,10 @@ class Mover(Generic[Name]):
         rests = now - self._gave_at.get(place.name, -math.inf) < manner.pause_s
         if not others or not place.items or (rests and not place.leaving):
             return []
+        if not place.leaving and sums[place.name] - min(map(sums.__getitem__, others)) < min(
+            manner.gap, manner.even_out
+        ):
+            return []
         share = manner.leaving_share if place.leaving else manner.share
         moves: list[Move[Name]] = []
         for item in self._movable(place, now)[: max(1, math.ceil(share * len(place.items)))]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 __all__ = ["A10G", "GPUS", "H200", "L4", "Hardware"]
@@ -13,7 +14,7 @@ STEP_FRAMES: Final = 100
 """Windows of modelled devices are told apart by whole seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hardware:
     """One device."""
 
@@ -28,13 +29,23 @@ class Hardware:
 
     def frames(self, model: str, seconds: float) -> int:
         """The length that a window is rounded up to; the longest there is for one that is longer."""
-        known = [frames for frames, _, _ in self.lines[model]]
+        known = _lengths(self, model)
         return known[min(bisect_left(known, round(seconds * 100)), len(known) - 1)]
 
     def seconds(self, model: str, frames: int, size: int) -> float:
         """What a batch takes while all streams are busy."""
-        fixed_s, each_s = next(line[1:] for line in self.lines[model] if line[0] == frames)
+        fixed_s, each_s = _costs(self, model)[frames]
         return fixed_s + each_s * size
+
+
+@cache
+def _costs(hardware: Hardware, model: str) -> Mapping[int, tuple[float, float]]:
+    return {frames: (fixed_s, each_s) for frames, fixed_s, each_s in hardware.lines[model]}
+
+
+@cache
+def _lengths(hardware: Hardware, model: str) -> tuple[int, ...]:
+    return tuple(_costs(hardware, model))
 
 
 def _modelled(name: str, lines: Mapping[str, tuple[float, float]]) -> Hardware:
