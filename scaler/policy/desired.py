@@ -1,7 +1,8 @@
 """How many shards there should be: enough for the promised quality, and warm ones for what may come meanwhile.
 
-Up at once; down one at a time, after ten quiet minutes. The warm ones are not left idle: they are given calls like all
-others, and their capacity goes into better rungs until it is needed.
+Up at once; down by half of what is too much, after a quiet time that grows with the time a shard takes to come back.
+The warm ones are not left idle: they are given calls like all others, and their capacity goes into better rungs until
+it is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from scaler.policy.load import ShardLoad
 
-__all__ = ["Bounds", "Desired", "DesiredPolicy", "Fleet"]
+__all__ = ["TARGET", "Bounds", "Desired", "DesiredPolicy", "Fleet"]
 
 TARGET: Final = 0.75
 """Utilisation at the promised rung that shards are provided for."""
@@ -31,14 +32,26 @@ SAMPLE_S: Final = 10.0
 MEMORY_S: Final = 3600.0
 """How long they are kept."""
 
-QUIET_S: Final = 600.0
-"""Seconds that too many shards must have been there before one is given up."""
+QUIET_STARTS: Final = 2.0
+"""Starts of a shard for which too many must have been there before some are given up. Keeping them costs what they
+cost; giving them up too soon costs a lower rung for as long as one takes to come back: where that is seconds, waiting
+for ten minutes is the dearer mistake."""
 
-GIVE_UP_S: Final = 120.0
-"""Seconds between giving up two."""
+QUIET_S: Final = (30.0, 600.0)
+"""The least and the most seconds that this comes to."""
+
+GIVE_UP_SHARE: Final = 0.5
+"""Of those that are too many that are given up at once, at least one."""
+
+GIVE_UP_S: Final = 30.0
+"""Seconds between giving some up: by then their calls have moved, may move again, and show where they are."""
 
 SLACK: Final = 2
 """Shards more than are needed that are kept."""
+
+STRAINED_SHARE: Final = 0.05
+"""Of shards that may be below the promised rung while others are given up: of a hundred one always is, by chance, and
+moving calls is the answer to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ class DesiredPolicy:
         self._wanted: int | None = None  # as many as there are, until more or, for a while, less is needed
         self._calls: deque[tuple[float, int]] = deque()
         self._less_since: float | None = None
+        self._needed = 0  # the most since then, or since some were given up
         self._given_up_at = -math.inf
 
     def tick(self, fleet: Fleet, now: float) -> Desired:
@@ -117,17 +131,25 @@ class DesiredPolicy:
         bounds = self._bounds
         there = min(max(bounds.least, len(fleet.shards) + fleet.starting), bounds.most)
         wanted = there if self._wanted is None else self._wanted
-        strained = fleet.waiting > 0 or any(shard.rung > bounds.promised for shard in fleet.shards)
+        below = sum(shard.rung > bounds.promised for shard in fleet.shards)
+        strained = fleet.waiting > 0 or below > STRAINED_SHARE * len(fleet.shards)
         if needed > wanted - SLACK or strained:
             self._less_since = None
             wanted = max(wanted, needed)
         elif self._less_since is None:
-            self._less_since = now
-        elif now - self._less_since >= QUIET_S and now - self._given_up_at >= GIVE_UP_S:
-            wanted -= 1
-            self._given_up_at = now
+            self._less_since, self._needed = now, needed
+        else:
+            self._needed = max(self._needed, needed)
+            if now - self._less_since >= self._quiet_s and now - self._given_up_at >= GIVE_UP_S:
+                wanted -= math.ceil(GIVE_UP_SHARE * (wanted - SLACK + 1 - self._needed))
+                self._given_up_at, self._needed = now, needed
         self._wanted = wanted
         return wanted
+
+    @property
+    def _quiet_s(self) -> float:
+        least, most = QUIET_S
+        return min(max(least, QUIET_STARTS * self._bounds.cold_s), most)
 
     def _pressed(self, fleet: Fleet) -> int:
         """What waiting finals ask for; nothing while an answer to that is on its way."""
@@ -148,8 +170,12 @@ class DesiredPolicy:
             self._calls.popleft()
 
     def _growth(self) -> float:
-        """Calls more, at the 95th percentile of the last hour, after as long as a shard takes to come."""
+        """Calls more, at the 95th percentile of the last hour, after as long as a shard takes to come.
+
+        What was not seen of that hour counts as without growth: else whatever happens first would be what is usual.
+        """
         ahead = max(1, math.ceil(self._bounds.cold_s / SAMPLE_S))
         counts = [calls for _, calls in self._calls]
         grown = sorted(max(0, later - earlier) for earlier, later in zip(counts, counts[ahead:], strict=False))
-        return float(grown[math.ceil(0.95 * len(grown)) - 1]) if grown else 0.0
+        beyond = math.floor(0.05 * MEMORY_S / SAMPLE_S)
+        return float(grown[-1 - beyond]) if len(grown) > beyond else 0.0
