@@ -96,6 +96,8 @@ def measured(file: Path) -> Hardware:
     profile = read_profile(file)
     lines: dict[str, list[tuple[int, float, float]]] = {}
     for cost in profile.costs:
+        if "x" in cost.bucket:
+            continue  # of a beam, which no rung of the simulator has
         frames = int(cost.bucket.split("+")[0])
         lines.setdefault(cost.model, []).append((frames, cost.fixed_s, cost.each_s))
     return Hardware(

@@ -87,9 +87,9 @@ class Fleet:
             self.clock.at(happening.at_s, self._happen, happening)
         self.clock.every(1.0, self._tick)
         self.clock.run(scenario.warm_up_s)
-        busy_s, paid_s = self._used()
+        before = self._used()
         self.clock.run(scenario.ends_s)
-        return self._sum_up(busy_s, paid_s)
+        return self._sum_up(before)
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class Fleet:
             self.shards.remove(shard)
             self._gone.append(shard)
             shard.die()
-        busy_s, paid_s = self._used()
+        busy_s, paid_s, _ = self._used()
         moves, refused = self._tally.moves, self._tally.refused
         self._tally.moments.append(
             Moment(
@@ -297,20 +297,20 @@ class Fleet:
         hot = shard.below_since is not None and now - shard.below_since > HOT_S
         return Place(name=shard.name, utilisation=used, items=items, hot=hot, leaving=shard.leaving)
 
-    def _used(self) -> tuple[float, float]:
-        """Device seconds with a batch, and device seconds, until now."""
+    def _used(self) -> tuple[float, float, float]:
+        """Device seconds with batches, device seconds, and those that were needed, until now."""
         everybody = [*self.shards, *self._gone]
         for shard in everybody:
             shard.close()
-        return sum(shard.busy_s for shard in everybody), self._provision.paid_s
+        return sum(shard.busy_s for shard in everybody), self._provision.paid_s, self._provision.needed_s
 
-    def _sum_up(self, busy_before_s: float, paid_before_s: float) -> Result:
+    def _sum_up(self, before: tuple[float, float, float]) -> Result:
         now = self.clock.now
         for call in self._calls.values():
             owed = [*call.out.values(), *call.held]
             self._tally.lost(now, sum(job.window.kind is JobKind.FINAL and now - end > FAILED_S for job, end in owed))
-        busy_s, paid_s = self._used()
-        return self._tally.result(self._strategy.name, busy_s=busy_s - busy_before_s, paid_s=paid_s - paid_before_s)
+        busy_s, paid_s, needed_s = (after - then for after, then in zip(self._used(), before, strict=True))
+        return self._tally.result(self._strategy.name, busy_s=busy_s, paid_s=paid_s, needed_s=needed_s)
 
 
 def simulate(scenario: Scenario, strategy: Strategy, plain: QueueFactory, ours: QueueFactory, seed: int) -> Result:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from scaler.policy.desired import Bounds, DesiredPolicy
+from scaler.policy.desired import TARGET, Bounds, DesiredPolicy
 from scaler.policy.desired import Fleet as FleetLoad
 from scaler.policy.load import ShardLoad
 from scaler.sim.clock import Clock
@@ -53,7 +53,9 @@ class Provision:
         self, scenario: Scenario, strategy: Strategy, clock: Clock, rng: random.Random, add: Callable[[], None]
     ) -> None:
         self.paid_s = 0.0
-        """Device seconds of all that serve or stand warm."""
+        """Device seconds of all that serve, start or stand warm: a machine costs from when it is there."""
+        self.needed_s = 0.0
+        """Device seconds that the promised rung asked for, at the utilisation that devices are provided for."""
         self.warm = strategy.warm
         """Devices that stand ready without calls."""
         self._scenario = scenario
@@ -85,10 +87,12 @@ class Provision:
     def tick(self, shards: Sequence[Shard], loads: Sequence[ShardLoad], waiting: int) -> list[Shard]:
         """Look once a second; return shards that are empty and given back."""
         now = self._clock.now
-        self.paid_s += len(shards) + self.warm
+        self.paid_s += len(shards) + len(self._starting) + self.warm
+        asked = sum(load.utilisation[self._scenario.promised] for load in loads)
+        self.needed_s += asked / TARGET
         fleet = FleetLoad(shards=loads, starting=len(self._starting), waiting=waiting)
         desired = self._desired.tick(fleet, now).shards
-        serving = len(shards)
+        serving = sum(not shard.leaving for shard in shards)
         match self._strategy.scaling:
             case Scaling.MANUAL if now - self._scenario.burst_at_s >= PERSON_S and self._looked_at == 0.0:
                 self._looked_at = now
@@ -138,10 +142,11 @@ class Provision:
         return self._rng.uniform(*self._scenario.cold_s)
 
     def _give_back(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Empty the one with the fewest calls if there are too many, and give back what is empty."""
+        """Empty those with the fewest calls if there are too many, and give back what is empty."""
         if self._strategy.scaling is not Scaling.DESIRED:
             return []
-        leaving = [shard for shard in shards if shard.leaving]
-        if len(shards) - len(leaving) > self._wanted and not leaving:
-            min(shards, key=lambda shard: (len(shard.calls), shard.name)).leaving = True
-        return [shard for shard in leaving if not shard.calls]
+        staying = [shard for shard in shards if not shard.leaving]
+        staying.sort(key=lambda shard: (len(shard.calls), shard.name))
+        for shard in staying[: max(0, len(staying) - self._wanted)]:
+            shard.leaving = True
+        return [shard for shard in shards if shard.leaving and not shard.calls]

@@ -8,16 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from scaler.sim.scenario import Scenario
-from scaler.sim.tally import Result
+from scaler.sim.scenario import ALL, Scenario
+from scaler.sim.tally import LATE_S, Result
 
-__all__ = ["HEAD", "draw", "plots_available", "row", "table"]
+__all__ = ["HEAD", "JUDGED", "draw", "goals", "plots_available", "row", "table"]
 
 HEAD: Final = (
     "strategy", "finals", "failed", "p95 in burst", "worst p95", "worst final", "> 3 s in burst", "healed after",
-    "moves", "503s", "turned away", "rung steps", "taken back", "idle", "promised model", "devices",
+    "moves", "503s", "turned away", "rung steps", "taken back", "idle", "promised model", "devices", "needed",
 )  # fmt: skip
 """Columns of the table."""
+
+JUDGED: Final = ALL.name
+"""Begins the names of strategies that are held against the goals."""
+
+MOST_FAILED: Final = 49
+MOST_HEAL_S: Final = 60.0
+MOST_IDLE: Final = 0.05
+MOST_TURNS: Final = 0.05
+"""Of the changes of rung."""
 
 
 def row(result: Result, counted_s: float) -> tuple[str, ...]:
@@ -44,21 +53,48 @@ def row(result: Result, counted_s: float) -> tuple[str, ...]:
         f"{result.idle:.1%}",
         f"{result.kept_share:.0%}",
         f"{result.device_s / counted_s:.1f}",
+        f"{result.needed_s / counted_s:.1f}",
+    )
+
+
+def goals(result: Result, counted_s: float) -> str:
+    """Say of a run which goals it met, in a line of Markdown.
+
+    Args:
+        result: The run, or the worst of several.
+        counted_s: Seconds that its device time was counted over.
+    """
+    turns = result.turns / max(1, result.steps)
+    held = (
+        (f"failed {result.failed}, fewer than {MOST_FAILED + 1}", result.failed <= MOST_FAILED),
+        (f"p95 {result.worst_p95_s:.2f} s at the worst, at most {LATE_S:g} s", result.worst_p95_s <= LATE_S),
+        (f"healed after {result.heal_s:.0f} s, under {MOST_HEAL_S:g} s", result.heal_s < MOST_HEAL_S),
+        (f"idle {result.idle:.1%}, under {MOST_IDLE:.0%}", result.idle < MOST_IDLE),
+        (f"{result.turns} of {result.steps} steps taken back, under {MOST_TURNS:.0%}", turns < MOST_TURNS),
+    )
+    said = "; ".join(f"{text}: {'yes' if good else '**no**'}" for text, good in held)
+    return (
+        f"Goals, {result.strategy}: {said}. One warm device is {counted_s / result.device_s:.1%} of what is paid for."
     )
 
 
 def table(scenario: Scenario, results: Sequence[Result]) -> str:
-    """Return runs of one scenario as Markdown."""
+    """Return runs of one scenario as Markdown, and what became of the goals where all layers were there."""
     counted_s = scenario.ends_s - scenario.warm_up_s
-    head = f"**{scenario.name}**; at first {scenario.devices} devices, at most {scenario.most}; "
+    about = f"**{scenario.name}**; at first {scenario.devices} devices, at most {scenario.most}; "
+    hot = scenario.hot_share > 0
+    head = (*HEAD, "the tenant's p95") if hot else HEAD
     lines = [
-        f"{head}{scenario.hardware.name}: {scenario.hardware.provenance}",
+        f"{about}{scenario.hardware.name}: {scenario.hardware.provenance}",
         "",
-        "| " + " | ".join(HEAD) + " |",
-        "|" + "---|" * len(HEAD),
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
     ]
-    lines += ["| " + " | ".join(row(result, counted_s)) + " |" for result in results]
-    return "\n".join(lines) + "\n"
+    for result in results:
+        cells = row(result, counted_s)
+        lines.append("| " + " | ".join((*cells, f"{result.hot_p95_s:.2f} s") if hot else cells) + " |")
+    judged = [goals(result, counted_s) for result in results if result.strategy.startswith(JUDGED)]
+    return "\n".join([*lines, *(line for each in judged for line in ("", each))]) + "\n"
 
 
 def plots_available() -> bool:

@@ -190,8 +190,13 @@ def article(hardware: Hardware, devices: int, most: int) -> Scenario:
 def processors(hardware: Hardware, devices: int, most: int) -> Scenario:
     """The same load on machines with two cores each, as one of them was measured."""
     promised = Rung("tiny.en", "tiny.en", cadence_s=1.0)
+    above = (
+        *(Rung("base", "base", cadence_s=cadence_s) for cadence_s in (0.5, 1.0)),
+        Rung("tiny.en", "base", cadence_s=1.0),
+        replace(promised, cadence_s=0.75),
+    )
     slower = (replace(promised, cadence_s=cadence_s) for cadence_s in (1.5, 2.0, 3.0, 4.0))
-    ladder = Ladder((Rung("tiny.en", "base", cadence_s=1.0), replace(promised, cadence_s=0.75), promised, *slower))
+    ladder = Ladder((*above, promised, *slower))
     return replace(
         article(hardware, devices, most),
         name="250 to 600 calls on machines of 2 cores",

@@ -97,6 +97,7 @@ class Shard:
         """Factor on what batches take."""
         self.began_at = clock.now
         self.busy_s = 0.0
+        """Seconds with batches on all streams; with one on half of them half a second each."""
         self.load: ShardLoad | None = None
         """As last measured."""
         self.below_since: float | None = None
@@ -114,7 +115,7 @@ class Shard:
         self._meter = DemandMeter(ladder, self._queue.each_s)
         self._of: dict[int, Call] = {}
         self._running = 0
-        self._busy_since = 0.0
+        self._counted_at = clock.now
         self._finals: deque[tuple[float, float]] = deque()
         self._alarm_at = float("inf")
         self._climbed_at = float("-inf")
@@ -165,15 +166,14 @@ class Shard:
 
     def die(self) -> None:
         """Be gone."""
+        self.close()
         self.alive = False
-        if self._running:
-            self.busy_s += self._clock.now - self._busy_since
 
     def close(self) -> None:
-        """Count the time that is still running."""
-        if self.alive and self._running:
-            self.busy_s += self._clock.now - self._busy_since
-            self._busy_since = self._clock.now
+        """Count the time that batches have run until now."""
+        if self.alive:
+            self.busy_s += (self._clock.now - self._counted_at) * self._running / self._hardware.streams
+            self._counted_at = self._clock.now
 
     # --- once a second ---------------------------------------------------------------------------------------------
 
@@ -224,8 +224,7 @@ class Shard:
         while (taken := self._queue.take(now)) is not None:
             seconds = self._hardware.seconds(taken.model, taken.frames, len(taken.jobs))
             seconds *= self.slow * self._rng.uniform(*NOISE)
-            if self._running == 0:
-                self._busy_since = now
+            self.close()
             self._running += 1
             self._clock.after(seconds, self._end, taken, seconds)
         wake_at = self._queue.wake_at(now)
@@ -237,9 +236,8 @@ class Shard:
         if not self.alive:
             return
         now = self._clock.now
+        self.close()
         self._running -= 1
-        if self._running == 0:
-            self.busy_s += now - self._busy_since
         taken.done(seconds, now)
         for job in taken.jobs:
             call = self._of.pop(job.job, None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from scaler.policy.load import P95_WINDOW_S
 
-__all__ = ["FAILED_S", "LATE_S", "Moment", "Result", "Tally", "p95"]
+__all__ = ["FAILED_S", "LATE_S", "Moment", "Result", "Tally", "p95", "worst"]
 
 LATE_S: Final = 3.0
 """The line that the product's owner drew."""
@@ -72,7 +72,9 @@ class Result:
     kept_share: float
     """Finals that the promised model wrote, or a better one."""
     device_s: float
-    """Device seconds paid for."""
+    """Device seconds paid for, those of devices that start or stand warm included."""
+    needed_s: float
+    """Device seconds that the promised quality needed."""
     hot_p95_s: float
     """95th percentile of a hot tenant's finals during the burst; 0 without one."""
     moments: tuple[Moment, ...]
@@ -124,13 +126,14 @@ class Tally:
             recent.append(latency_s)
         return p95(recent)
 
-    def result(self, strategy: str, *, busy_s: float, paid_s: float) -> Result:
+    def result(self, strategy: str, *, busy_s: float, paid_s: float, needed_s: float) -> Result:
         """Sum up.
 
         Args:
             strategy: What was tried.
             busy_s: Device seconds with a batch.
             paid_s: Device seconds.
+            needed_s: Device seconds that the promised quality needed.
         """
         begins, ends = self.burst
         burst = [(late, hot) for at, late, hot in self.finals if begins <= at <= ends + FAILED_S]
@@ -153,6 +156,7 @@ class Tally:
             idle=1 - busy_s / max(paid_s, 1e-9),
             kept_share=self.kept / max(1, len(self.finals)),
             device_s=paid_s,
+            needed_s=needed_s,
             hot_p95_s=p95([late for late, hot in burst if hot]),
             moments=tuple(self.moments),
         )
@@ -165,6 +169,34 @@ class Tally:
         if after[-1].at - bad[-1] < HEAL_LOOK_S:
             return math.inf
         return bad[-1] - self.harmed_at
+
+
+def worst(results: Sequence[Result]) -> Result:
+    """Return of several runs of the same the worst of each figure, with the moments of the first.
+
+    Args:
+        results: At least one, which differ by their seeds.
+    """
+    return replace(
+        results[0],
+        finals=min(each.finals for each in results),
+        failed=max(each.failed for each in results),
+        burst_p95_s=max(each.burst_p95_s for each in results),
+        worst_p95_s=max(each.worst_p95_s for each in results),
+        worst_s=max(each.worst_s for each in results),
+        late_share=max(each.late_share for each in results),
+        heal_s=max(each.heal_s for each in results),
+        moves=max(each.moves for each in results),
+        refused=max(each.refused for each in results),
+        turned_away=max(each.turned_away for each in results),
+        steps=max(each.steps for each in results),
+        turns=max(each.turns for each in results),
+        idle=max(each.idle for each in results),
+        kept_share=min(each.kept_share for each in results),
+        device_s=max(each.device_s for each in results),
+        needed_s=max(each.needed_s for each in results),
+        hot_p95_s=max(each.hot_p95_s for each in results),
+    )
 
 
 def p95(values: Sequence[float]) -> float:
