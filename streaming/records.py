@@ -15,6 +15,9 @@ ALL_CHANNELS: typing.Final = 255
 UNTIMED: typing.Final = -1
 """Media position of a payload that simply follows the one before it."""
 
+UNMARKED: typing.Final = -1
+"""Mark of a record whose owner does not count marks: it is of an older version."""
+
 INTERNAL: typing.Final = "internal"
 """Reason of a ``CallClosed`` that a fault of ours brought about: finals may be missing before it."""
 
@@ -231,6 +234,9 @@ class Finalized:
     call: str
     channel: int | None
     marker: str
+    mark: int = UNMARKED
+    """Number of the request, 0 and up over all requests, keys and pauses of a call. A later owner hears them again, and
+    gives them the same numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +250,8 @@ class Dtmf:
     """``0`` to ``9``, ``*``, ``#`` or ``A`` to ``D``."""
     at: float
     """Seconds from the call's start."""
+    mark: int = UNMARKED
+    """Number of the key, as of a ``Finalized``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +281,8 @@ class Paused:
     paused: bool
     at: float
     """Seconds from the call's start."""
+    mark: int = UNMARKED
+    """Number of the pause, as of a ``Finalized``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +449,8 @@ class CallState:
     nonce: str = ""
     """Of its request; empty for the connection that opened the call."""
     paused: bool = False
+    next_mark: int = 0
+    """Number of the request, key or pause that comes next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,36 @@ owner of the slot still wrote after it had lost it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Final as Constant
 
-from streaming.records import CallClosed, Fence, Final, OutRecord, Partial, Progress, SideProgress
+from streaming.records import (
+    UNMARKED,
+    CallClosed,
+    Dtmf,
+    Fence,
+    Final,
+    Finalized,
+    OutRecord,
+    Partial,
+    Paused,
+    Progress,
+    SideProgress,
+    SpeechEnded,
+    SpeechStarted,
+    UtteranceEnded,
+)
 
 CLOSED_KEPT: Constant = 4096
 """Calls of a slot remembered as over. A record of one can only come late, from a retry or a former owner."""
+
+
+SAME: Constant = 0.1
+"""How near to the newest of its kind, in seconds, an event is the same one heard again: who hears a call from its
+middle on may find the edges of speech a frame or three elsewhere, and no two of them lie so close."""
 
 
 @dataclass(slots=True)
@@ -31,6 +53,26 @@ class ChannelProgress:
     language_confidence: float = 0.0
 
 
+@dataclass(slots=True)
+class _Told:
+    """The events of one kind and channel of a call, as far as they were told."""
+
+    epoch: int
+    newest: float = -inf
+    """Seconds, or a number."""
+    before: float = -inf
+    """Where owners before this one had come."""
+
+    def take(self, epoch: int, place: float) -> bool:
+        """Tell whether an event is news: its owner says nothing twice, but again what those before it had said."""
+        if epoch != self.epoch:
+            self.epoch, self.before = epoch, self.newest
+        if place <= self.before + SAME:
+            return False
+        self.newest = max(self.newest, place)
+        return True
+
+
 class Reducer:
     """Folds one slot's ``out`` records, in offset order."""
 
@@ -38,8 +80,9 @@ class Reducer:
         self.epoch = -1
         """Newest epoch fenced so far."""
         self.dropped = 0
-        """Finals and progress records that did not count."""
+        """Records that did not count."""
         self._channels: dict[tuple[str, int], ChannelProgress] = {}
+        self._told: defaultdict[str, dict[tuple[type[OutRecord], int | None], _Told]] = defaultdict(dict)
         self._closed: dict[str, None] = {}  # the longest closed first
 
     @classmethod
@@ -75,7 +118,8 @@ class Reducer:
 
         Returns:
             Whether it counts. A final counts only if its epoch is the newest, its number is the next of its channel,
-            and its audio continues the last. Nothing counts of a call that is over.
+            and its audio continues the last; an event does not count that an owner before had told already. Nothing
+            counts of a call that is over.
         """
         if isinstance(record, Fence):
             newer = record.epoch > self.epoch
@@ -99,13 +143,14 @@ class Reducer:
         """Drop what is known of a call that is over."""
         for key in [key for key in self._channels if key[0] == call]:
             del self._channels[key]
+        self._told.pop(call, None)
 
     def _continues(self, record: OutRecord) -> bool:
         if isinstance(record, CallClosed):
             self._close(record.call)
             return True
         if not isinstance(record, Final | Progress):
-            return True
+            return self._is_news(record)
         at = self._channels.setdefault((record.call, record.channel), ChannelProgress())
         if record.from_sample != at.done_to or record.to_sample < record.from_sample:
             return False
@@ -117,6 +162,21 @@ class Reducer:
             at.language, at.language_confidence = record.language, record.language_confidence
         at.done_to = record.to_sample
         return True
+
+    def _is_news(self, record: OutRecord) -> bool:
+        match record:
+            case SpeechStarted(channel=channel, at=place) | SpeechEnded(channel=channel, at=place):
+                pass
+            case UtteranceEnded(channel=channel, last_word_end=place):
+                pass
+            case Dtmf(channel=channel, mark=place) | Finalized(channel=channel, mark=place) if place != UNMARKED:
+                pass
+            case Paused(mark=place) if place != UNMARKED:
+                channel = None
+            case _:
+                return True
+        told = self._told[record.call].setdefault((type(record), channel), _Told(record.epoch))
+        return told.take(record.epoch, place)
 
     def _close(self, call: str) -> None:
         self.forget(call)

@@ -124,6 +124,7 @@ class _Finalizing:
     """A request that is not answered yet."""
 
     request: FinalizeRequested
+    mark: int
     waiting: set[int]
     """Channels that have not done it."""
 
@@ -157,6 +158,7 @@ class Session:
         self._nonce = heard.nonce if heard else ""  # of its request
         self._paused = heard.paused if heard else False
         self._next_sequence = heard.next_sequence if heard else 0
+        self._next_mark = heard.next_mark if heard else 0
         clocks = heard.clocks if heard else (NEW_CLOCK,) * spec.sides
         requests = itertools.count()
         self._channels = [
@@ -187,7 +189,9 @@ class Session:
     def heard(self) -> CallState:
         """Return what is needed to hear the call from here on; see ``streaming.records.CallState``."""
         clocks = tuple(channel.ear.clock.state() for channel in self._channels)
-        return CallState(self.spec, self._next_sequence, clocks, self.connection, self._nonce, self._paused)
+        return CallState(
+            self.spec, self._next_sequence, clocks, self.connection, self._nonce, self._paused, self._next_mark
+        )
 
     def handle(self, event: Event, *, now: float) -> list[Effect]:
         """Take an event.
@@ -254,18 +258,23 @@ class Session:
             case AudioChunk():
                 return self._hear(record, now)
             case FinalizeRequested():
-                return self._finalize(record, now)
+                return self._finalize(record, self._mark(), now)
             case CallResumed(_, nonce):
                 return self._resume(nonce)
             case PauseChanged(_, paused):
-                return self._pause(paused=paused)
+                return self._pause(self._mark(), paused=paused)
             case DtmfReceived(_, channel, digit):
-                return [self._dtmf(channel, digit)]
+                return [self._dtmf(channel, digit, self._mark())]
             case CallEnded(_, reason):
                 self._reason = reason
                 return [effect for side in self._channels for effect in side.end(now)]
             case _:
                 assert_never(record)
+
+    def _mark(self) -> int:
+        """Number a request, key or pause: the same number again where the record is heard again by a later owner."""
+        mark, self._next_mark = self._next_mark, self._next_mark + 1
+        return mark
 
     def _resume(self, nonce: str) -> list[Effect]:
         """Give the call to another connection, and say where its audio goes on."""
@@ -278,10 +287,10 @@ class Session:
         resumed = Resumed(self._epoch, self.spec.call, nonce, self.connection, self._next_sequence, heard, self._paused)
         return [Publish(resumed)]
 
-    def _pause(self, *, paused: bool) -> list[Effect]:
+    def _pause(self, mark: int, *, paused: bool) -> list[Effect]:
         self._paused = paused
         at = max(channel.ear.clock.position for channel in self._channels) / self.spec.audio.rate
-        return [Publish(Paused(self._epoch, self.spec.call, paused, at))]
+        return [Publish(Paused(self._epoch, self.spec.call, paused, at, mark))]
 
     def _hear(self, chunk: AudioChunk, now: float) -> list[Effect]:
         if chunk.sequence < self._next_sequence:
@@ -298,21 +307,21 @@ class Session:
         heard = zip(self._channels, sides, strict=True)
         return [effect for channel, side in heard for effect in channel.hear(side, chunk.position, now)]
 
-    def _finalize(self, request: FinalizeRequested, now: float) -> list[Effect]:
+    def _finalize(self, request: FinalizeRequested, mark: int, now: float) -> list[Effect]:
         channels = range(len(self._channels))
         if request.channel is not None and request.channel not in channels:
             problem = f"finalize for channel {request.channel}; the call has {len(channels)}"
             raise BadMessage("unknown_channel", problem)
         asked = channels if request.channel is None else [request.channel]
         key = str(next(self._keys))
-        self._finalizing[key] = _Finalizing(request, set(asked))
+        self._finalizing[key] = _Finalizing(request, mark, set(asked))
         return [effect for channel in asked for effect in self._channels[channel].finalize(key, now)]
 
-    def _dtmf(self, channel: int, digit: str) -> Effect:
+    def _dtmf(self, channel: int, digit: str, mark: int) -> Effect:
         if channel not in range(len(self._channels)):
             raise BadMessage("unknown_channel", f"DTMF on channel {channel}; the call has {len(self._channels)}")
         at = self._channels[channel].ear.clock.position / self.spec.audio.rate
-        return Publish(Dtmf(self._epoch, self.spec.call, channel, digit, at))
+        return Publish(Dtmf(self._epoch, self.spec.call, channel, digit, at, mark))
 
     def _gathered(self, effects: list[Effect]) -> list[Effect]:
         """Answer each request once, when all channels it was for have done it."""
@@ -324,8 +333,8 @@ class Session:
                     finalizing.waiting.remove(channel)
                     if not finalizing.waiting:
                         del self._finalizing[key]
-                        request = finalizing.request
-                        done = Finalized(self._epoch, self.spec.call, request.channel, request.marker)
+                        request, mark = finalizing.request, finalizing.mark
+                        done = Finalized(self._epoch, self.spec.call, request.channel, request.marker, mark)
                         kept.append(Publish(done))
                 case _:
                     kept.append(effect)

@@ -24,7 +24,26 @@ from streaming.errors import LogUnavailable
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
 from streaming.record_codec import decode, encode
-from streaming.records import UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Claim, Fence, OutRecord, Snapshot
+from streaming.records import (
+    UNTIMED,
+    AudioChunk,
+    AudioRecord,
+    CallClosed,
+    CallEnded,
+    CallOpened,
+    Claim,
+    Dtmf,
+    DtmfReceived,
+    Fence,
+    Finalized,
+    FinalizeRequested,
+    OutRecord,
+    PauseChanged,
+    Paused,
+    Snapshot,
+    SpeechEnded,
+    SpeechStarted,
+)
 from streaming.records import Final as FinalRecord
 from streaming.reducer import Reducer
 from tests.support.conversation import settings_for_tests
@@ -35,6 +54,7 @@ from tests.support.virtual_time import run_virtually
 SLOTS: Final = 4
 CHUNK_S: Final = 0.1
 SEEDS: Final = int(os.environ.get("TRUNKLINE_SCHEDULES", "1000")) // 100
+KEYS: Final = "0123456789*#ABCD01234567"
 KEEP_S: Final = dict.fromkeys(Topic, 3600.0)
 
 Clock = Callable[[], float]
@@ -150,25 +170,38 @@ class World:
         if until_s is None:
             await self._put(slot, CallEnded(call, "hangup"))
 
-    async def text(self, call: str, slot: int) -> list[str]:
-        """Return what a reader takes for the call's words, once it is closed."""
+    async def output(self, call: str, slot: int) -> list[OutRecord]:
+        """Return what counts of a call, for any reader, once it is closed."""
         reader = self.log.reader(Topic.OUT)
         reader.assign({slot: 0})
-        reducer, words, numbers = Reducer(), list[str](), list[int]()
-        while True:
+        reducer, counted = Reducer(), list[OutRecord]()
+        while not (counted and isinstance(counted[-1], CallClosed)):
             for entry in await reader.next():
                 record = decode(entry.value)
                 assert isinstance(record, OutRecord)
-                if not reducer.accept(record) or isinstance(record, Fence) or record.call != call:
-                    continue
-                if isinstance(record, FinalRecord):
-                    words += [word.text for word in record.words]
-                    numbers.append(record.number)
-                if isinstance(record, CallClosed):
-                    await reader.close()
-                    assert record.reason == "hangup"
-                    assert numbers == list(range(len(numbers)))
-                    return words
+                if reducer.accept(record) and not isinstance(record, Fence) and record.call == call:
+                    counted.append(record)
+        await reader.close()
+        return counted
+
+    async def text(self, call: str, slot: int) -> list[str]:
+        """Return what a reader takes for the call's words, once it is closed."""
+        output = await self.output(call, slot)
+        finals = [record for record in output if isinstance(record, FinalRecord)]
+        assert isinstance(output[-1], CallClosed)
+        assert output[-1].reason == "hangup"
+        assert [final.number for final in finals] == list(range(len(finals)))
+        return [word.text for final in finals for word in final.words]
+
+    async def press(self, call: str, slot: int, keys: str) -> None:
+        """Press a key every 0.8 s; between two turns of ``talk`` ask for what was said to become final, and pause."""
+        await asyncio.sleep(0.1)
+        for number, key in enumerate(keys):
+            await self._put(slot, DtmfReceived(call, 0, key))
+            if number % 5 == 4:
+                await self._put(slot, FinalizeRequested(call, None, key))
+                await self._put(slot, PauseChanged(call, paused=number % 2 == 0))
+            await asyncio.sleep(0.8)
 
     def owner_of(self, slot: int) -> str:
         """Return who serves a slot."""
@@ -190,9 +223,19 @@ class World:
         while not true():  # noqa: ASYNC110  of several shards: no one event says it, and time is virtual
             await asyncio.sleep(0.05)
 
-    async def _put(self, slot: int, record: CallOpened | AudioChunk | CallEnded) -> None:
+    async def _put(self, slot: int, record: AudioRecord) -> None:
         call = record.spec.call if isinstance(record, CallOpened) else record.call
         await self.log.append(Topic.AUDIO, slot, call, encode(record))
+
+
+def assert_told_once(output: Iterable[OutRecord], keys: str) -> None:
+    """Check that every key, answer and pause of ``World.press`` is there once, in order."""
+    told = list(output)
+    assert "".join(record.digit for record in told if isinstance(record, Dtmf)) == keys
+    assert "".join(record.marker for record in told if isinstance(record, Finalized)) == keys[4::5]
+    pauses = [record.paused for record in told if isinstance(record, Paused)]
+    assert pauses == [number % 2 == 0 for number in range(len(pauses))]
+    assert len(pauses) == len(keys[4::5])
 
 
 def talk(name: str = "w", turns: int = 6) -> Scene:
@@ -305,6 +348,30 @@ def test_a_call_that_is_moved_again_and_again_loses_nothing() -> None:
     run_virtually(work)
 
 
+def test_keys_answers_and_edges_of_speech_are_told_once_however_often_a_call_is_moved() -> None:
+    """A key told twice is another key: somebody is asked for the wrong account."""
+
+    async def work(clock: Clock) -> None:
+        world = World({"one": talk(turns=10)}, clock)
+        await world.join("a")
+        await world.join("b")
+        await world.served("a", "b")
+        playing = asyncio.gather(world.play("one", 3), world.press("one", 3, KEYS))
+        while not playing.done():
+            await asyncio.sleep(1.7)
+            (target,) = set(world.machines) - {world.claims(3)[-1].owner}
+            for machine in world.machines.values():  # whoever leads
+                machine.policy.wanted = [(3, target)]
+        output = await world.output("one", 3)
+        edges = [type(record) for record in output if isinstance(record, SpeechStarted | SpeechEnded)]
+        assert edges == [SpeechStarted, SpeechEnded] * (len(edges) // 2)
+        assert_told_once(output, KEYS)
+        assert await world.text("one", 3) == world.scenes["one"].text
+        await world.close()
+
+    run_virtually(work)
+
+
 def test_a_slot_whose_record_could_not_be_written_is_begun_anew() -> None:
     """What follows a missing record cannot count; the slot is claimed again at once, by whoever has it."""
 
@@ -397,12 +464,14 @@ def test_whatever_happens_to_shards_every_word_is_final_once(seed: int) -> None:
         await world.join(next(names))
         await world.join(next(names))
         playing = [asyncio.create_task(world.play(call, slot)) for slot, call in enumerate(calls)]
+        playing += [asyncio.create_task(world.press(call, slot, KEYS)) for slot, call in enumerate(calls)]
         while not all(each.done() for each in playing):
             await asyncio.sleep(dice.uniform(0.0, 4.0))
             await disturb(world, dice, names)
         async with asyncio.timeout(60.0):
             for slot, call in enumerate(calls):
                 assert await world.text(call, slot) == calls[call].text
+                assert_told_once(await world.output(call, slot), KEYS)
         await world.close()
 
     run_virtually(work)

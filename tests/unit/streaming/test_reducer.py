@@ -9,14 +9,18 @@ import pytest
 from streaming.decoding import Word
 from streaming.records import (
     CallClosed,
+    Dtmf,
     EndReason,
     Fence,
     Final,
     Finalized,
     OutRecord,
     Partial,
+    Paused,
     Progress,
+    SpeechEnded,
     SpeechStarted,
+    UtteranceEnded,
 )
 from streaming.reducer import CLOSED_KEPT, ChannelProgress, Reducer
 
@@ -174,3 +178,56 @@ def test_a_resumed_reducer_goes_on_like_the_one_it_was_taken_from(reducer: Reduc
     assert heir.accept(final(1, 100, 200))
     assert not heir.accept(final(0, 0, 50, channel=1))
     assert heir.is_closed("b")
+
+
+TOLD: list[OutRecord] = [
+    SpeechStarted(1, "a", 0, 0.0),
+    Dtmf(1, "a", 0, "5", 0.4, 0),
+    SpeechEnded(1, "a", 0, 1.5),
+    Finalized(1, "a", None, "m", 1),
+    Finalized(1, "a", 0, "m", 2),
+    Paused(1, "a", True, 2.0, 3),
+    UtteranceEnded(1, "a", 0, 1.4),
+]
+
+
+@pytest.mark.parametrize("record", TOLD, ids=lambda record: type(record).__name__)
+def test_what_a_new_owner_says_again_does_not_count_again(reducer: Reducer, record: OutRecord) -> None:
+    """It hears the last seconds of the call anew, with the keys that were pressed in them."""
+    assert reducer.accept(record)
+    assert reducer.accept(Fence(2, "two"))
+    assert not reducer.accept(replace(record, epoch=2))
+
+
+def test_what_is_behind_the_last_of_its_kind_and_channel_counts(reducer: Reducer) -> None:
+    """Keys of two sides, and requests for one side and for all, are answered each for itself."""
+    assert all(reducer.accept(record) for record in TOLD)
+    assert reducer.accept(Fence(2, "two"))
+    assert reducer.accept(Dtmf(2, "a", 0, "5", 0.4, 4))
+    assert reducer.accept(Dtmf(2, "a", 1, "5", 0.4, 3))
+    assert reducer.accept(Finalized(2, "a", 1, "m", 0))
+    assert reducer.accept(SpeechStarted(2, "a", 0, 2.0))
+
+
+def test_an_edge_of_speech_that_is_found_a_frame_later_is_the_same_one(reducer: Reducer) -> None:
+    """A detector that begins in the middle of a call judges its first frames a little differently."""
+    assert reducer.accept(SpeechStarted(1, "a", 0, 1.0))
+    assert reducer.accept(Fence(2, "two"))
+    assert not reducer.accept(SpeechStarted(2, "a", 0, 1.032))
+    assert not reducer.accept(SpeechStarted(2, "a", 0, 0.968))
+    assert reducer.accept(SpeechStarted(2, "a", 0, 1.2))
+
+
+def test_all_that_one_owner_says_counts_however_close(reducer: Reducer) -> None:
+    """A request in the middle of a word ends an utterance, and the next begins at once."""
+    assert reducer.accept(SpeechStarted(1, "a", 0, 1.0))
+    assert reducer.accept(SpeechStarted(1, "a", 0, 1.05))
+    assert reducer.accept(SpeechStarted(1, "a", 0, 1.0))
+
+
+def test_keys_of_an_owner_that_does_not_number_them_all_count(reducer: Reducer) -> None:
+    """It is of an older version, in a cluster that is being replaced process by process."""
+    assert reducer.accept(Dtmf(1, "a", 0, "5", 0.4))
+    assert reducer.accept(Dtmf(1, "a", 0, "5", 0.6))
+    assert reducer.accept(Paused(1, "a", True, 2.0))
+    assert reducer.accept(Paused(1, "a", False, 3.0))

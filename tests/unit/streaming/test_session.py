@@ -489,7 +489,7 @@ def test_finalize_is_answered_behind_its_finals_and_for_all_sides_at_once() -> N
     call.drain()
 
     assert [type(record) for record in call.records[-3:]] == [FinalRecord, FinalRecord, Finalized]
-    assert call.records[-1] == Finalized(EPOCH, CALL, None, "now")
+    assert call.records[-1] == Finalized(EPOCH, CALL, None, "now", 0)
     assert [final.reason for final in call.of_kind(FinalRecord)] == [EndReason.FINALIZE] * 2
 
 
@@ -499,7 +499,7 @@ def test_finalize_for_one_side_leaves_the_other_alone() -> None:
 
     call.listen(2.5).finalize(channel=1, marker="agent")
 
-    assert call.records[-1] == Finalized(EPOCH, CALL, 1, "agent")
+    assert call.records[-1] == Finalized(EPOCH, CALL, 1, "agent", 0)
     assert call.finals(0) == []
     assert len(call.finals(1)) == 1
 
@@ -509,7 +509,7 @@ def test_finalize_in_silence_is_answered_at_once() -> None:
 
     call.finalize(marker="quiet")
 
-    assert call.records == [Finalized(EPOCH, CALL, None, "quiet")]
+    assert call.records == [Finalized(EPOCH, CALL, None, "quiet", 0)]
 
 
 def test_one_marker_used_twice_is_answered_twice() -> None:
@@ -521,7 +521,7 @@ def test_one_marker_used_twice_is_answered_twice() -> None:
     call.finalize()
     call.drain()
 
-    assert call.of_kind(Finalized) == [Finalized(EPOCH, CALL, None, "m")] * 2
+    assert call.of_kind(Finalized) == [Finalized(EPOCH, CALL, None, "m", mark) for mark in range(2)]
 
 
 def test_speech_that_goes_on_while_a_finalize_waits_for_slow_devices_is_not_chopped() -> None:
@@ -864,7 +864,7 @@ def test_a_key_pressed_is_written_with_its_time_and_refused_for_a_side_that_is_n
     call.tell(DtmfReceived(CALL, 0, "5"))
 
     (dtmf,) = call.of_kind(Dtmf)
-    assert (dtmf.channel, dtmf.digit) == (0, "5")
+    assert (dtmf.channel, dtmf.digit, dtmf.mark) == (0, "5", 0)
     assert dtmf.at == pytest.approx(2.0, abs=0.05)
     with pytest.raises(BadMessage):
         call.tell(DtmfReceived(CALL, 1, "5"))
@@ -925,8 +925,8 @@ def test_a_pause_is_marked_where_it_begins_and_where_it_ends() -> None:
     call.tell(PauseChanged(CALL, paused=True))
     call.listen(2.0)
     call.tell(PauseChanged(CALL, paused=False))
-    marks = [(mark.paused, round(mark.at, 1)) for mark in call.of_kind(Paused)]
-    assert marks == [(True, 1.0), (False, 2.0)]
+    marks = [(mark.paused, round(mark.at, 1), mark.mark) for mark in call.of_kind(Paused)]
+    assert marks == [(True, 1.0, 0), (False, 2.0, 1)]
 
 
 # --- states ----------------------------------------------------------------------------------------------------------
