@@ -7,7 +7,7 @@ TORCH := $(VENV)-torch
 PORT ?= 8080
 
 # What is pure has no excuse for a line or a branch without a test.
-PURE := 'streaming/*,gpu/batcher.py,scaler/policy/*'
+PURE := 'streaming/*,gpu/batcher.py,gpu/lines.py,scaler/policy/*'
 
 TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py -k 'torch_engine or front_end or torch:'
 

@@ -15,7 +15,6 @@ The rules, in the order in which they decide:
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from heapq import merge
 from typing import Final
 
 from gpu.cost import CostModel, Feeler, Lane
+from gpu.lines import Entry, Line, Lines
 from streaming.decoding import DecodeJob, Kind
 
 __all__ = ["Batch", "Batcher", "Dropped", "Load", "Why"]
@@ -44,12 +44,6 @@ JOIN_BELOW: Final = 0.8
 SHRUNK_S: Final = 600.0
 """Seconds for which batches stay small after the device ran out of memory."""
 
-Channel = tuple[str, int]
-_Line = tuple[Lane, int | None]
-"""What may share a batch: a model's bucket, or one job that has to go alone."""
-_Rank = tuple[bool, float, int]
-"""Partials after finals, then the deadline of the line's place, then the order of coming."""
-
 
 class Why(StrEnum):
     """Why a job leaves without a hypothesis."""
@@ -68,14 +62,6 @@ class Dropped:
 
     job: DecodeJob
     why: Why
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    job: DecodeJob
-    line: _Line
-    rank: _Rank
-    added_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +101,6 @@ class Load:
     """Seconds a final that came now would wait."""
     wait_s: float
     """Seconds until all that waits and runs is done."""
-    oldest_s: float
-    """Seconds the job that came first has waited; 0 if none waits."""
 
 
 class Batcher:
@@ -138,10 +122,7 @@ class Batcher:
         self._streams = streams
         self._max_batch = max_batch
         self._feeler = Feeler(max_batch)
-        self._waiting: dict[int, _Waiting] = {}
-        self._lines: dict[_Line, list[_Rank]] = {}
-        self._partials: dict[Channel, int] = {}
-        self._by_rank: dict[_Rank, int] = {}
+        self._lines = Lines()
         self._running: dict[int, Batch] = {}
         self._came = 0
         self._batches = 0
@@ -167,46 +148,44 @@ class Batcher:
         """
         bucket = self._bucket(job)
         is_partial = job.window.kind is Kind.PARTIAL
-        waiting = self._partials.get((job.call, job.channel))
+        waiting = self._lines.partial_of(job)
         dropped: list[Dropped] = []
         place = job.deadline
         if waiting is not None and waiting < job.job:
-            replaced = self._remove(waiting)
+            replaced = self._lines.remove(waiting)
             dropped.append(Dropped(replaced.job, Why.SUPERSEDED))
             place = min(place, replaced.rank[1]) if is_partial else place
         elif waiting is not None and is_partial:
             return [Dropped(job, Why.SUPERSEDED)]
         self._came += 1
         rank = (is_partial, place, self._came)
-        self._insert(_Waiting(job, (bucket, job.job if alone else None), rank, now))
+        self._lines.insert(Entry(job, (bucket, job.job if alone else None), rank, now))
+        if is_partial:
+            self._next_stale = min(self._next_stale, job.deadline + STALE_S)
         return dropped
 
     def cancel(self, number: int) -> list[Dropped]:
         """Take a job out of the line; one that runs already, or is unknown, is left alone."""
-        if number not in self._waiting:
-            return []
-        return [Dropped(self._remove(number).job, Why.CANCELLED)]
+        return [Dropped(self._lines.remove(number).job, Why.CANCELLED)] if number in self._lines else []
 
     def expire(self, now: float) -> list[Dropped]:
         """Drop the partials whose moment is over."""
         if now <= self._next_stale:
             return []
-        old = [number for number in self._partials.values() if now > self._waiting[number].job.deadline + STALE_S]
-        dropped = [Dropped(self._remove(number).job, Why.STALE) for number in old]
-        self._next_stale = STALE_S + min(
-            (self._waiting[number].job.deadline for number in self._partials.values()), default=float("inf")
-        )
+        old = [job for job in self._lines.partials if now > job.deadline + STALE_S]
+        dropped = [Dropped(self._lines.remove(job.job).job, Why.STALE) for job in old]
+        self._next_stale = STALE_S + min((job.deadline for job in self._lines.partials), default=float("inf"))
         return dropped
 
     def rearrange(self) -> None:
         """Ask again for the bucket of every job that waits: the models in force have changed."""
-        for number, entry in list(self._waiting.items()):
+        for entry in list(self._lines):
             try:
                 bucket = self._bucket(entry.job)
             except ValueError:
                 continue  # the new model cannot take it: it stays with the one it was made for
-            self._remove(number)
-            self._insert(replace(entry, line=(bucket, entry.line[1])))
+            self._lines.remove(entry.job.job)
+            self._lines.insert(replace(entry, line=(bucket, entry.line[1])))
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
@@ -222,7 +201,7 @@ class Batcher:
         late, size = self._size(lead, now)
         self._led_late = lead.job.tenant if late else None
         lines, size = self._join(lead, size, late, now)
-        chosen = [self._remove(entry.job.job) for entry in self._choose(lead, lines, size)]
+        chosen = [self._lines.remove(entry.job.job) for entry in self._choose(lead, lines, size)]
         bucket = max((entry.line[0] for entry in chosen), key=self._alone_s)
         self._batches += 1
         batch = Batch(
@@ -274,47 +253,46 @@ class Batcher:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not self._waiting and not self._running
+        return not self._lines and not self._running
 
     def load(self, now: float) -> Load:
         """How busy the device is."""
         left = [max(0.0, batch.started_at + batch.predicted_s - now) for batch in self._running.values()]
         first_free_s = min(left) if len(left) >= self._streams else 0.0
-        finals = [entry for entry in self._waiting.values() if entry.job.window.kind is Kind.FINAL]
+        finals = [entry for entry in self._lines if entry.job.window.kind is Kind.FINAL]
         return Load(
             finals=len(finals),
-            partials=len(self._waiting) - len(finals),
+            partials=len(self._lines) - len(finals),
             running=len(self._running),
             final_wait_s=first_free_s + self._work(entry.line[0] for entry in finals) / self._streams,
-            wait_s=(sum(left) + self._work(entry.line[0] for entry in self._waiting.values())) / self._streams,
-            oldest_s=max((now - entry.added_at for entry in self._waiting.values()), default=0.0),
+            wait_s=(sum(left) + self._work(entry.line[0] for entry in self._lines)) / self._streams,
         )
 
     # --- the decisions ---------------------------------------------------------------------------------------------
 
-    def _lead(self, now: float) -> _Waiting | None:
+    def _lead(self, now: float) -> Entry | None:
         """The job the next batch is for, if a stream is free to take it."""
-        if not self._waiting or len(self._running) >= self._streams:
+        if not self._lines or len(self._running) >= self._streams:
             return None
-        first = self._waiting[self._by_rank[min(line[0] for line in self._lines.values())]]
+        first = self._lines.first()
         if self._led_late == first.job.tenant and self._is_late(first, now):
             others = (
                 entry.rank
-                for entry in self._waiting.values()
+                for entry in self._lines
                 if entry.job.tenant != first.job.tenant and entry.rank[0] == first.rank[0]
             )
-            return self._waiting[self._by_rank[min(others, default=first.rank)]]
+            return self._lines.at(min(others, default=first.rank))
         return first
 
-    def _is_late(self, entry: _Waiting, now: float) -> bool:
+    def _is_late(self, entry: Entry, now: float) -> bool:
         if not self._costs.trusted:
             return entry.rank[1] <= now
         return self._costs.largest_within(entry.line[0], entry.rank[1] - now) == 0
 
-    def _size(self, lead: _Waiting, now: float) -> tuple[bool, int]:
+    def _size(self, lead: Entry, now: float) -> tuple[bool, int]:
         """Whether the device is behind, and how many windows the batch may have."""
         bucket = lead.line[0]
-        size = min(len(self._lines[lead.line]), self._limit(now))
+        size = min(len(self._lines.of(lead.line)), self._limit(now))
         if not self._costs.trusted:
             return self._is_late(lead, now), min(size, self._feeler.size)
         fits = [self._costs.largest_within(bucket, entry.rank[1] - now) for entry in self._firsts(lead)]
@@ -325,32 +303,28 @@ class Batcher:
             return True, size
         return False, min(size, self._costs.full_enough(bucket) or size)
 
-    def _firsts(self, lead: _Waiting) -> Iterator[_Waiting]:
+    def _firsts(self, lead: Entry) -> Iterator[Entry]:
         """The leader, and the first partial of its line where the leader is a final."""
         yield lead
-        line = self._lines[lead.line]
-        partial = self._finals(line)
-        if not lead.rank[0] and partial < len(line):
-            yield self._waiting[self._by_rank[line[partial]]]
+        ranks, partial = self._lines.of(lead.line), self._lines.finals_of(lead.line)
+        if not lead.rank[0] and partial < len(ranks):
+            yield self._lines.at(ranks[partial])
 
-    def _join(self, lead: _Waiting, size: int, late: bool, now: float) -> tuple[list[_Line], int]:
+    def _join(self, lead: Entry, size: int, late: bool, now: float) -> tuple[list[Line], int]:
         """Add lines of other buckets where one batch, padded to the slowest of them, is clearly cheaper than two.
 
         Only where no other stream is free to take them, never at the price of the leader's deadline, and once the
         device is behind only jobs of the leader's kind: partials would make finals wait for longer batches.
         """
-        (model, _), alone = lead.line
         lines, slowest = [lead.line], lead.line[0]
-        others_wait = size == len(self._lines[lead.line]) and len(self._running) + 1 >= self._streams
-        if alone is not None or not others_wait or not self._costs.trusted:
+        others_wait = size == len(self._lines.of(lead.line)) and len(self._running) + 1 >= self._streams
+        if lead.line[1] is not None or not others_wait or not self._costs.trusted:
             return lines, size
-        others = [line for line in self._lines if line != lead.line and line[0][0] == model and line[1] is None]
-        for other in sorted(others, key=lambda line: self._lines[line][0]):
+        for other in self._lines.beside(lead.line):
             both = max(slowest, other[0], key=self._alone_s)
             fits = None if late else self._costs.largest_within(both, lead.rank[1] - now)
             most = min(self._limit(now) if each is None else each for each in (fits, self._costs.full_enough(both)))
-            waiting = self._lines[other]
-            willing = self._finals(waiting) if late and not lead.rank[0] else len(waiting)
+            willing = self._lines.finals_of(other) if late and not lead.rank[0] else len(self._lines.of(other))
             more = min(willing, most - size, self._limit(now) - size)
             if more < 1:
                 continue
@@ -360,21 +334,17 @@ class Batcher:
                 slowest, size = both, size + more
         return lines, size
 
-    def _finals(self, ranks: list[_Rank]) -> int:
-        """How many of a line are finals; they come first."""
-        return bisect_left(ranks, (True, float("-inf"), 0))
-
     def _alone_s(self, bucket: Lane) -> float:
         return self._costs.predict(bucket, 1)
 
-    def _choose(self, lead: _Waiting, lines: Sequence[_Line], size: int) -> list[_Waiting]:
+    def _choose(self, lead: Entry, lines: Sequence[Line], size: int) -> list[Entry]:
         """The leader's company: in order within each kind, but no tenant above half while others wait."""
         chosen = [lead]
         count = Counter({lead.job.tenant: 1})
-        ranks = merge(*(self._lines[line] for line in lines))
-        line = [self._waiting[self._by_rank[rank]] for rank in ranks if rank != lead.rank]
+        ranks = merge(*(self._lines.of(line) for line in lines))
+        line = [self._lines.at(rank) for rank in ranks if rank != lead.rank]
         for of_partials in (False, True):
-            above: list[_Waiting] = []
+            above: list[Entry] = []
             for entry in line:
                 if entry.rank[0] is not of_partials:
                     continue
@@ -390,10 +360,10 @@ class Batcher:
                 count[entry.job.tenant] += 1
         return chosen
 
-    def _hold_until(self, lead: _Waiting) -> float:
+    def _hold_until(self, lead: Entry) -> float:
         """Until when the leader may wait for company; in the past where it may not."""
         bucket, alone = lead.line
-        size = len(self._lines[lead.line])
+        size = len(self._lines.of(lead.line))
         enough = min(self._costs.full_enough(bucket) or self._max_batch, self._max_batch)
         if not self._running or alone is not None or not self._costs.trusted or size >= enough:
             return float("-inf")
@@ -413,25 +383,3 @@ class Batcher:
             seconds += full * self._costs.predict(bucket, self._max_batch)
             seconds += self._costs.predict(bucket, rest) if rest else 0.0
         return seconds
-
-    # --- the lines -------------------------------------------------------------------------------------------------
-
-    def _insert(self, entry: _Waiting) -> None:
-        job = entry.job
-        self._waiting[job.job] = entry
-        self._by_rank[entry.rank] = job.job
-        insort(self._lines.setdefault(entry.line, []), entry.rank)
-        if job.window.kind is Kind.PARTIAL:
-            self._partials[job.call, job.channel] = job.job
-            self._next_stale = min(self._next_stale, job.deadline + STALE_S)
-
-    def _remove(self, number: int) -> _Waiting:
-        entry = self._waiting.pop(number)
-        del self._by_rank[entry.rank]
-        line = self._lines[entry.line]
-        del line[bisect_left(line, entry.rank)]
-        if not line:
-            del self._lines[entry.line]
-        if entry.job.window.kind is Kind.PARTIAL:
-            del self._partials[entry.job.call, entry.job.channel]
-        return entry

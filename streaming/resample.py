@@ -81,11 +81,6 @@ class Resampler:
         self._filter = None if rate_in == rate_out else resampling_filter(rate_in, rate_out)
         self._start()
 
-    @property
-    def lookahead_s(self) -> float:
-        """Seconds of input needed beyond an output's own time; 0 for equal rates."""
-        return 0.0 if self._filter is None else self._filter.reach / self._rate_in
-
     def push(self, samples: Float32Array) -> Float32Array:
         """Take the next samples.
 

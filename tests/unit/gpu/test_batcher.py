@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gpu.batcher import LINGER_S, SHRUNK_S, STALE_S, Batch, Batcher, Dropped, Why
+from gpu.batcher import LINGER_S, SHRUNK_S, STALE_S, Batch, Batcher, Dropped, Load, Why
 from gpu.cost import DRIFT_S, Cost, CostModel, Lane
 from streaming.decoding import DecodeJob, Kind
 from tests.support.jobs import job
@@ -511,12 +511,8 @@ def test_a_partial_that_failed_gives_way_to_a_newer_one() -> None:
 
 def test_an_idle_device_says_so() -> None:
     """All zeros."""
-    load = batcher().load(0.0)
-
     assert batcher().idle
-    assert (load.finals, load.partials, load.running, load.final_wait_s, load.wait_s, load.oldest_s) == (0,) * 3 + (
-        0.0,
-    ) * 3
+    assert batcher().load(0.0) == Load(finals=0, partials=0, running=0, final_wait_s=0.0, wait_s=0.0)
 
 
 def test_the_wait_is_what_runs_and_what_goes_first() -> None:
@@ -530,7 +526,7 @@ def test_the_wait_is_what_runs_and_what_goes_first() -> None:
     load = batches.load(0.75)
 
     assert batcher().idle
-    assert (load.finals, load.partials, load.running, load.oldest_s) == (3, 1, 1, 0.5)
+    assert (load.finals, load.partials, load.running) == (3, 1, 1)
     assert load.final_wait_s == pytest.approx(0.25 + 2.0)
     assert load.wait_s == pytest.approx(0.25 + 2.0)
 

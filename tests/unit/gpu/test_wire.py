@@ -61,8 +61,8 @@ PLAIN: tuple[Message, ...] = (
     Answered("tiny", 0.3, 0.25, (1, 2), (HEARD, replace(HEARD, words=()))),
     Undone(3, Why.STALE),
     Failed(4, "too long"),
-    LoadReport(Load(1, 2, 1, 0.1, 0.2, 0.3), drifting=True),
-    LoadReport(Load(0, 0, 0, 0.0, 0.0, 0.0), drifting=False, memory=Memory(1200, 81920)),
+    LoadReport(Load(1, 2, 1, 0.1, 0.2), drifting=True),
+    LoadReport(Load(0, 0, 0, 0.0, 0.0), drifting=False, memory=Memory(1200, 81920)),
     Fault(FaultKind.STUCK, "took long", (1, 2), fatal=True),
     Leaving(),
 )
