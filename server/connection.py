@@ -21,6 +21,7 @@ from server.limits import TokenBucket
 from server.services import Services
 from server.transport import Socket, Writer
 from server.watchdog import Stage
+from streaming.errors import LogError
 from streaming.records import OutRecord, Partial
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -59,8 +60,8 @@ class Connection:
                 await self._read()
                 self._writer.stop()
                 await self._leg.finish()
-        except* Exception:
-            log.exception("connection.failed", **self._about)
+        except* Exception as several:  # noqa: BLE001  whatever it was, it is said, and ends this connection alone
+            self._say_what_failed(several.exceptions[0])
             self._leg.reason = Ill.INTERNAL
             await self._socket.close(1011, Ill.INTERNAL)
         finally:
@@ -83,8 +84,8 @@ class Connection:
             self._leg.pulse(now)
             if now >= self._dialect.deadline and self._leg.stage is not Stage.HELD:
                 self._apply(self._dialect.tick(now), now)
-        except Exception:  # as above: one connection's fault is its own
-            log.exception("connection.failed", **self._about)
+        except Exception as problem:  # noqa: BLE001  as above: one connection's fault is its own
+            self._say_what_failed(problem)
             self._fault(now)
 
     def tell(self, event: Event, now: float) -> None:
@@ -170,6 +171,12 @@ class Connection:
         self._leg.fail()
         if self._leg.stage is not Stage.CLOSED:
             self._put(Close(1011, Ill.INTERNAL), now)
+
+    def _say_what_failed(self, problem: BaseException) -> None:
+        if isinstance(problem, LogError):  # says what to do, and holds nothing that was said
+            log.error("connection.log_failed", problem=str(problem), **self._about)
+        else:
+            log.error("connection.failed", exc_info=problem, **self._about)
 
     @property
     def _about(self) -> dict[str, str | None]:
