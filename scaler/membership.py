@@ -29,6 +29,9 @@ OVERWHELMED: Final = 100.0
 TICK_S: Final = 0.1
 """Seconds between looks at what is due."""
 
+AGAIN_S: Final = 5.0
+"""Seconds from one claim of a slot that could not be gone on with to the next: what hindered it may not be over."""
+
 LEAD: Final = "lead"
 """Key of the records about who leads."""
 
@@ -92,6 +95,7 @@ class Membership:
         # Coordinators that stand at the same moment harm nobody, but one is enough: their names tell them apart.
         patience_s = sum(name.encode()) % 10 / 10
         self._coordinator = Coordinator(name, range(source.slots), patience_s)
+        self._claimed_again: dict[int, float] = {}
         self._beat_at = float("-inf")
         self._beat: asyncio.Future[int] | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -148,11 +152,18 @@ class Membership:
         return bool(claims)
 
     def claim_again(self, slot: int, epoch: int) -> None:
-        """Claim a slot for ourselves that we could not go on with, if it is still our own."""
+        """Claim a slot for ourselves that we could not go on with, if it is still our own; not again at once."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._claim_again(slot, epoch), name="member-claim-again")
+
+    async def _claim_again(self, slot: int, epoch: int) -> None:
+        due = self._claimed_again.get(slot, float("-inf")) + AGAIN_S
+        if due > self._clock():
+            await asyncio.sleep(due - self._clock())
+        self._claimed_again[slot] = self._clock()
         placement = self.view.placements.get(slot)
-        if self._tasks is not None and placement is not None and placement.epoch == epoch:
-            again = Claim(slot, self._name, self._name, "again")
-            self._tasks.create_task(self._write([again]), name="member-claim-again")
+        if placement is not None and placement.epoch == epoch:
+            await self._write([Claim(slot, self._name, self._name, "again")])
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

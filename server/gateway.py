@@ -94,7 +94,7 @@ class Gateway:
         admission: Decides about calls; None for counting them.
         slots: Returns the slots that are served, for counting; None for all of the log.
         starts: Tells where to begin with the output of slots.
-        log_away: Tells whether the log has been away for so long that calls must be told.
+        log_trouble: Says why the log cannot be used, if that has lasted for so long that calls must be told.
         metrics: Where things are counted; None for metrics of its own.
         pages: Path to what a plain GET gets there, besides /healthz, /readyz, /metrics and the live page.
         shared: Whether other gateways share the log, so that calls can go on there when this one stops.
@@ -112,7 +112,7 @@ class Gateway:
         admission: Admission | None = None,
         slots: Callable[[], Collection[int]] | None = None,
         starts: Callable[[], Awaitable[Mapping[int, Start]]] = from_the_beginning,
-        log_away: Callable[[], bool] = lambda: False,
+        log_trouble: Callable[[], str] = str,
         metrics: Metrics | None = None,
         pages: Mapping[str, Page] | None = None,
         shared: bool = False,
@@ -124,7 +124,7 @@ class Gateway:
         self._readiness = readiness
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._clock = clock
-        self._log_away = log_away
+        self._log_trouble = log_trouble
         self._told_away = False
         self.directory = Directory(source)
         """Which slot each call lives in."""
@@ -273,11 +273,15 @@ class Gateway:
 
     def _tell_of_the_log(self, now: float) -> None:
         """Tell calls that their audio is not acknowledged and their text will be late, and when that is over."""
-        away = self._log_away()
+        trouble = self._log_trouble()
+        away = bool(trouble)
         if away == self._told_away:
             return
         self._told_away = away
-        log.log(logging.ERROR if away else logging.INFO, "log.away" if away else "log.back")
+        if away:
+            log.error("log.away", problem=trouble)
+        else:
+            log.info("log.back")
         for connection in list(self._connections):
             connection.tell_of_the_log(now, away=away)
 

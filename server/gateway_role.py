@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
 
-from server.cluster_log import cluster_log, log_settings
+from server.cluster_log import ClusterLog
 from server.gateway import Gateway
 from server.health import Readiness
 from server.ingest.running import ingesting
@@ -16,6 +17,7 @@ from server.members import Members
 from server.metrics import Metrics
 from server.outlets.running import outlets
 from server.page.cluster import ClusterSampler
+from server.pages import serve_pages
 from server.quality import quality_ladder
 from server.settings import Settings
 
@@ -44,18 +46,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         BadSetting: If the address cannot be listened on, or the log cannot be used.
     """
     metrics = Metrics(CollectorRegistry())
-    async with cluster_log(settings.kafka, stop) as source:
+    cluster = ClusterLog(settings.kafka)
+    async with AsyncExitStack() as stack:
+        # Whoever asks is answered before the log is: what restarts a process that is silent would not help it.
+        async with serve_pages(settings.listen.host, settings.listen.port, cluster.readiness, metrics):
+            source = await stack.enter_async_context(cluster.connected(stop))
         if source is None:
             return
         metrics.log_waiting.set_function(source.waiting_s)
         members = Members(source, metrics, time.monotonic, by_load=settings.limits.by_load)
 
-        def log_away() -> bool:
-            return source.waiting_s() > settings.kafka.trouble_s
-
         def readiness() -> Readiness:
-            if log_away():
-                return Readiness(ready=False, reason=f"the log has taken no record for {source.waiting_s():.0f} s")
+            if cluster.trouble():
+                return cluster.readiness()
             if not gateway.delivery.caught_up.is_set():
                 return Readiness(ready=False, reason="what calls said before is still being read")
             return members.readiness()
@@ -65,19 +68,18 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             source,
             models=quality_ladder(settings).models,
             readiness=readiness,
-            slots=lambda: () if log_away() else members.slots(gateway.directory),
+            slots=lambda: () if cluster.trouble() else members.slots(gateway.directory),
             starts=members.starts,
-            log_away=log_away,
+            log_trouble=cluster.trouble,
             metrics=metrics,
             shared=True,
             sampler=ClusterSampler(members.view, time.monotonic),
         )
-        async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(members.run(), name="members")
-            cluster = log_settings(settings.kafka)
-            async with (
-                outlets(settings, source, metrics, cluster=cluster, shared=True),
-                ingesting(settings.ingest, cluster, gateway.services),
-            ):
-                await gateway.run(stop)
-            following.cancel()
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        following = tasks.create_task(members.run(), name="members")
+        async with (
+            outlets(settings, source, metrics, cluster=cluster.settings, shared=True),
+            ingesting(settings.ingest, cluster.settings, gateway.services),
+        ):
+            await gateway.run(stop)
+        following.cancel()

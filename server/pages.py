@@ -45,7 +45,7 @@ async def serve_pages(host: str, port: int, readiness: ReadinessProbe, metrics: 
     try:
         server = await serve(_hang_up, host, port, process_request=answer, server_header=None, logger=_QUIET)
     except OSError as problem:
-        raise BadSetting(f"cannot listen on {host}:{port}: {why(problem)}; choose another shard.port") from problem
+        raise BadSetting(f"cannot listen on {host}:{port}: {why(problem)}; choose another host or port") from problem
     async with server:
         yield next(iter(server.sockets)).getsockname()[1]
 

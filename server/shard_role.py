@@ -14,7 +14,7 @@ from gpu.loudness import LoudnessVad
 from scaler.governor import Governor
 from scaler.leading import Leading, Others
 from scaler.shard import Shard
-from server.cluster_log import cluster_log
+from server.cluster_log import ClusterLog
 from server.governed import GovernedDevices, show
 from server.health import Readiness
 from server.metrics import Metrics
@@ -60,8 +60,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     pool, governor = devices.pool, Governor(ladder, devices, name=name, others=others)
     show(governor, metrics)
     joined = asyncio.Event()
+    cluster = ClusterLog(settings.kafka)
 
     def readiness() -> Readiness:
+        if cluster.trouble():
+            return cluster.readiness()
         if not pool.status().ready:
             return Readiness(ready=False, reason="no device is ready yet: models are loading")
         if stop.is_set():
@@ -70,7 +73,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
     async with (
         serve_pages(settings.shard.host, settings.shard.port, readiness, metrics) as port,
-        cluster_log(settings.kafka, stop) as source,
+        cluster.connected(stop) as source,
         pool,
     ):
         if source is None:

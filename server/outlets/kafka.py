@@ -15,9 +15,9 @@ from server.outlets.documents import Document, Kind
 from server.outlets.fold import Position
 from streaming.errors import LogError
 from streaming.log import Topic
-from streaming.log.kafka_client import MAX_RECORD_BYTES, admin_library, connection, library, translated, translating
+from streaming.log.kafka_client import admin_library, connection, library, translated, translating
 from streaming.log.kafka_group import Group, Place
-from streaming.log.kafka_settings import KafkaSettings
+from streaming.log.kafka_settings import MAX_RECORD_BYTES, KafkaSettings
 from streaming.log.kafka_topics import REPLICAS, TOPIC_EXISTS
 from streaming.log.kafka_types import Metadata, Producer
 

@@ -11,15 +11,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from streaming.errors import LogError
 from streaming.log import Entry, Topic
 from streaming.log.kafka_client import (
-    MAX_RECORD_BYTES,
     admin_library,
     connection,
     library,
+    reached,
     translating,
 )
-from streaming.log.kafka_settings import KafkaSecurity, KafkaSettings
+from streaming.log.kafka_refusals import Refusals
+from streaming.log.kafka_settings import MAX_RECORD_BYTES, KafkaSecurity, KafkaSettings
 from streaming.log.kafka_topics import see_to_topics
 from streaming.log.kafka_types import Admin, Consumer, Found, Partition, Producer
 from streaming.log.kafka_writer import Writer
@@ -50,10 +52,13 @@ class KafkaLog:
         self._common = {**common, "request_timeout_ms": round(settings.request_timeout_s * 1000)}
         lasting = [settings.topic(topic) for topic in Topic if topic is not Topic.PARTIALS]
         patience_s = settings.request_timeout_s
-        self._lasting = Writer(self._producer, lasting, idempotent=True, patience_s=patience_s)
+        self._refusals = Refusals()
+        self._lasting = Writer(self._producer, lasting, idempotent=True, patience_s=patience_s, refusals=self._refusals)
         # Partials have a producer of their own: they neither wait for finals nor make finals wait.
         passing = [settings.topic(Topic.PARTIALS)]
-        self._passing = Writer(self._hasty_producer, passing, idempotent=False, patience_s=patience_s)
+        self._passing = Writer(
+            self._hasty_producer, passing, idempotent=False, patience_s=patience_s, refusals=self._refusals
+        )
         self._ends: Consumer = library().AIOKafkaConsumer(**self._common)
         self._admin: Admin = admin_library().AIOKafkaAdminClient(**self._common)
         self._readers: set[KafkaReader] = set()
@@ -93,6 +98,21 @@ class KafkaLog:
         """
         return self._lasting.waiting_s()
 
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the brokers'; None before a record was taken."""
+        return self._lasting.clock_ahead_s
+
+    def trouble(self, patience_s: float) -> str:
+        """Say why the log cannot be used at the moment, for whoever must be told; nothing where it can.
+
+        Args:
+            patience_s: Seconds that a record may wait before that is trouble.
+        """
+        waiting_s = self.waiting_s()
+        waiting = f"the log has taken no record for {waiting_s:.0f} s" if waiting_s > patience_s else ""
+        return self._refusals.newest() or waiting
+
     async def append(self, topic: Topic, slot: int, key: str, value: bytes) -> asyncio.Future[int]:
         """Hand a record over; see ``Log.append``.
 
@@ -117,7 +137,7 @@ class KafkaLog:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=FETCH_BYTES,
         )
-        reader = KafkaReader(consumer, topic, self._settings)
+        reader = KafkaReader(consumer, topic, self._settings, self._refusals)
         self._readers.add(reader)
         return reader
 
@@ -184,7 +204,7 @@ class KafkaLog:
     async def _start(self) -> None:
         with translating(f"connecting to {self._settings.bootstrap}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
-                await self._admin.start()
+                await reached(self._admin.start, self._common)
             async with asyncio.timeout(CREATION_TIMEOUT_S):
                 created = await see_to_topics(self._admin, self._settings)
                 await self._ends.start()
@@ -229,8 +249,9 @@ class KafkaLog:
 class KafkaReader:
     """A ``Reader`` of a ``KafkaLog``; made by ``KafkaLog.reader``."""
 
-    def __init__(self, consumer: Consumer, topic: Topic, settings: KafkaSettings) -> None:
+    def __init__(self, consumer: Consumer, topic: Topic, settings: KafkaSettings, refusals: Refusals) -> None:
         self._consumer = consumer
+        self._refusals = refusals
         self._topic = topic
         self._settings = settings
         self._name = settings.topic(topic)
@@ -300,6 +321,9 @@ class KafkaReader:
                 found = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=READ_ENTRIES)
         except library().errors.ConsumerStoppedError:
             return []
+        except LogError as problem:
+            self._refusals.note(f"reading {self._name}", problem)
+            raise
         return [entry for place, records in found.items() for entry in self._wanted(place, records)]
 
     def _wanted(self, place: Partition, records: Sequence[Found]) -> list[Entry]:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import importlib
 import ssl
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, cast
 
 from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable, RecordTooLarge
 from streaming.log.kafka_settings import KafkaSecurity
 from streaming.log.kafka_types import AdminLibrary, Library
-
-MAX_RECORD_BYTES: Final = 1_000_000
-"""Largest record; a broker takes 1 MiB with its own framing unless it is told otherwise."""
 
 
 def library() -> Library:
@@ -67,6 +64,26 @@ def connection(bootstrap: str, security: KafkaSecurity) -> dict[str, object]:
     return common
 
 
+async def reached(start: Callable[[], Awaitable[None]], common: Mapping[str, object]) -> None:
+    """Start a client.
+
+    Where no broker lets it in, a client logs why and raises only that it could not connect: the first broker is then
+    asked once more.
+
+    Args:
+        start: Of the client.
+        common: As ``connection`` returns it.
+    """
+    try:
+        await start()
+    except library().errors.KafkaConnectionError:
+        module = importlib.import_module("aiokafka.conn")
+        settings = {name: value for name, value in common.items() if name != "bootstrap_servers"}
+        host, port, _ = module.collect_hosts(common["bootstrap_servers"])[0]
+        (await module.create_conn(host, port, **settings)).close()
+        raise
+
+
 _REFUSED: Final = frozenset(
     {
         "AuthenticationFailedError",
@@ -106,6 +123,11 @@ def translated(problem: BaseException, doing: str) -> LogError:
         doing: What could not be done, and where: the beginning of the message.
     """
     name = type(problem).__name__
+    if isinstance(problem, ssl.SSLError):
+        return LogRefused(
+            f"{doing}: no TLS with the broker ({name}); check kafka.tls, ca_file, certificate_file, and that the "
+            "brokers' certificates bear the names that kafka.bootstrap and the brokers themselves use"
+        )
     if name in _REFUSED:
         return LogRefused(
             f"{doing}: the Kafka cluster refused ({name}); check user, password, mechanism and TLS, and that the user "

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from streaming.log import ONE_SLOT, Topic
+
+MAX_RECORD_BYTES: Final = 1_000_000
+"""Largest record."""
+
+FRAMING_BYTES: Final = 48_588
+"""What Kafka may put around it: together they are the broker's own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,9 @@ class KafkaSettings:
             # Every open file comes with two indexes mapped at their full size, 10 MiB unless told otherwise. With 256
             # slots that alone brought a small broker from 20 ms to 7 s; this is enough for 128 MiB of records.
             "segment.index.bytes": "262144",
+            # A batch that the broker finds too large takes the records of other calls with it: the default of some
+            # clusters is below ours.
+            "max.message.bytes": str(MAX_RECORD_BYTES + FRAMING_BYTES),
             # The broker's clock decides what is old: a gateway whose clock is wrong must not cost anybody audio.
             "message.timestamp.type": "LogAppendTime",
         }

@@ -12,6 +12,9 @@ class Metadata(Protocol):
     """Where a record went."""
 
     offset: int
+    timestamp: int
+    """When, in Unix milliseconds: by the broker's clock where ``timestamp_type`` is 1, else by ours."""
+    timestamp_type: int
 
 
 class Found(Protocol):
@@ -114,6 +117,7 @@ class Errors(Protocol):
 
     KafkaError: type[Exception]
     ConsumerStoppedError: type[Exception]
+    KafkaConnectionError: type[Exception]
     CommitFailedError: type[Exception]
 
     def for_code(self, error_code: int) -> type[Exception]: ...

@@ -9,20 +9,25 @@ its answer, so that nothing is overtaken.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final, cast
 
-from streaming.errors import LogError, LogUnavailable
+from streaming.errors import LogError, LogRefused, LogUnavailable
 from streaming.log.kafka_client import library, may_pass, translated, translating
+from streaming.log.kafka_refusals import Refusals
 from streaming.log.kafka_types import Metadata, Producer
 
 FLUSH_S: Final = 5.0
 """Longest wait, in seconds, for records still on their way when a producer is let go."""
 
 RENEWAL_PAUSE_S: Final = 0.5
+
+BROKERS_CLOCK: Final = 1
+"""Type of a timestamp that the broker set."""
 
 
 class Writer:
@@ -33,16 +38,26 @@ class Writer:
         topics: To be written.
         idempotent: Whether the producer is to be, if the broker knows how.
         patience_s: Longest time, in seconds, to wait for the cluster at the start and for room in the buffer.
+        refusals: Told what the cluster does not let us write.
     """
 
     def __init__(
-        self, make: Callable[[bool], Producer], topics: Iterable[str], *, idempotent: bool, patience_s: float
+        self,
+        make: Callable[[bool], Producer],
+        topics: Iterable[str],
+        *,
+        idempotent: bool,
+        patience_s: float,
+        refusals: Refusals,
     ) -> None:
         self.idempotent = idempotent
         """Whether the broker drops what a retry would double; settled by ``start``."""
+        self.clock_ahead_s: float | None = None
+        """Seconds by which our clock is ahead of the brokers', when a record was taken last; None before."""
         self._make = make
         self._topics = tuple(topics)
         self._patience_s = patience_s
+        self._refusals = refusals
         self._producer: Producer | None = None
         self._ready = asyncio.Event()
         self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -78,19 +93,24 @@ class Writer:
 
         Raises:
             LogUnavailable: If there was no room for it for ``patience_s``; it was not appended.
+            LogRefused: If the cluster does not let us; it was not appended.
             RecordTooLarge: If it is; it was not appended.
         """
         place = f"appending to {topic}/{partition}"
         async with self._turns[topic, partition]:
-            if not self._ready.is_set():
-                await self._await_ready(place)
-            producer = cast("Producer", self._producer)
-            with translating(place):
-                sent = await producer.send(topic, value, key, partition)
+            try:
+                if not self._ready.is_set():
+                    await self._await_ready(place)
+                producer = cast("Producer", self._producer)
+                with translating(place):
+                    sent = await producer.send(topic, value, key, partition)
+            except LogError as problem:
+                self._refusals.note(topic, problem)
+                raise
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int] = loop.create_future()
         self._pending[done] = loop.time()
-        sent.add_done_callback(partial(self._settle, place, done))
+        sent.add_done_callback(partial(self._settle, topic, place, done))
         return done
 
     async def close(self) -> None:
@@ -105,19 +125,29 @@ class Writer:
         for done in list(self._pending):
             self._fail(done, LogUnavailable("the log was closed before Kafka took the record"))
 
-    async def _connect(self) -> None:
+    async def _connect(self, *, again: bool = False) -> None:
         producer = self._make(self.idempotent)
         try:
             async with asyncio.timeout(self._patience_s):
                 await producer.start()
                 for topic in self._topics:
-                    await producer.partitions_for(topic)  # so that no append waits for it, and is overtaken meanwhile
+                    await self._hear_of(producer, topic, lenient=again)
         except BaseException:
             with suppress(library().errors.KafkaError, OSError):
                 await producer.stop()
             raise
         self._producer = producer
         self._ready.set()
+
+    async def _hear_of(self, producer: Producer, topic: str, *, lenient: bool) -> None:
+        """Learn who leads a topic's partitions, so that no append waits for it, and is overtaken meanwhile."""
+        try:
+            with translating(f"looking for {topic}"):
+                await producer.partitions_for(topic)
+        except LogRefused as problem:
+            self._refusals.note(topic, problem)
+            if not lenient:  # a topic that is closed to us later must not stop what is written to the others
+                raise
 
     async def _await_ready(self, place: str) -> None:
         try:
@@ -128,14 +158,20 @@ class Writer:
                 f"{place}: no broker answers ({self._patience_s:g} s); check that the cluster is up and reachable"
             ) from problem
 
-    def _settle(self, place: str, done: asyncio.Future[int], sent: asyncio.Future[Metadata]) -> None:
+    def _settle(self, topic: str, place: str, done: asyncio.Future[int], sent: asyncio.Future[Metadata]) -> None:
         problem = sent.exception()
         if problem is None:
+            self._refusals.over(topic)
             self._pending.pop(done, None)
+            taken = sent.result()
+            if taken.timestamp_type == BROKERS_CLOCK:
+                self.clock_ahead_s = time.time() - taken.timestamp / 1000
             if not done.done():
-                done.set_result(sent.result().offset)
+                done.set_result(taken.offset)
             return
-        self._fail(done, translated(problem, place))
+        failure = translated(problem, place)
+        self._refusals.note(topic, failure)
+        self._fail(done, failure)
         if self.idempotent or not may_pass(problem):
             self._renew()
 
@@ -156,8 +192,8 @@ class Writer:
         await self._let_go(producer)
         while not self._ready.is_set():
             try:
-                await self._connect()
-            except (library().errors.KafkaError, OSError):
+                await self._connect(again=True)
+            except (LogError, library().errors.KafkaError, OSError):
                 await asyncio.sleep(RENEWAL_PAUSE_S)
 
     async def _let_go(self, producer: Producer) -> None:

@@ -12,7 +12,7 @@ import pytest
 from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable, RecordTooLarge
 from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaReader, KafkaSecurity, KafkaSettings
-from streaming.log.kafka_client import MAX_RECORD_BYTES
+from streaming.log.kafka_settings import MAX_RECORD_BYTES
 from tests.support.kafka_broker import HOST, KafkaCluster, KafkaMissing, free_ports
 
 pytestmark = pytest.mark.kafka

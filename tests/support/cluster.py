@@ -44,6 +44,8 @@ class Cluster:
         self.gateways: dict[str, ServerProcess] = {}
         self.shards: dict[str, ServerProcess] = {}
         self.prefix = prefix
+        self.program: tuple[str, ...] = (sys.executable, "-m", "server")
+        """What is run for each process that is started from now on."""
         self._shard_numbers = count()
         self._gateway_numbers = count()
         self._folder = folder
@@ -66,6 +68,10 @@ class Cluster:
     def set(self, name: str, value: str) -> None:
         """Set something for every process that is started from now on."""
         self._flags = (*self._flags, "--set", f"{name}={value}")
+
+    def add_flags(self, *flags: str) -> None:
+        """Give every process that is started from now on these, too."""
+        self._flags = (*self._flags, *flags)
 
     def start_shard(self, name: str, *flags: str) -> ServerProcess:
         """Start a shard; it may not be ready yet."""
@@ -94,9 +100,7 @@ class Cluster:
     def _start(self, role: str, name: str, *flags: str) -> ServerProcess:
         port = free_port()
         command = [
-            sys.executable,
-            "-m",
-            "server",
+            *self.program,
             role,
             "--host",
             "127.0.0.1",
@@ -112,10 +116,10 @@ def _running(processes: Mapping[str, ServerProcess]) -> dict[str, ServerProcess]
     return {name: each for name, each in processes.items() if each.process.poll() is None}
 
 
-def start_broker(brokers: int = 1) -> KafkaCluster:
+def start_broker(brokers: int = 1, settings: Mapping[str, str] | None = None) -> KafkaCluster:
     """Start brokers, or skip where there can be none."""
     try:
-        return KafkaCluster(brokers)
+        return KafkaCluster(brokers, settings=settings)
     except KafkaMissing as problem:
         if os.environ.get("CI") == "true":
             raise

@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -161,6 +162,22 @@ class KafkaCluster:
     def send_signal(self, node: int, what: signal.Signals) -> None:
         """Send a broker a signal, such as SIGSTOP."""
         self._processes[node].send_signal(what)
+
+    def fill_disk(self, node: int) -> None:
+        """Let no file of a broker grow any more: its writes fail as they do where a disk is full. Linux only.
+
+        A broker whose only folder fails ends by itself; ``start`` starts it with a disk that has room again.
+        """
+        nothing = (0, resource.RLIM_INFINITY)
+        resource.prlimit(self._processes[node].pid, resource.RLIMIT_FSIZE, nothing)
+
+    def await_end(self, node: int, limit_s: float) -> None:
+        """Wait until a broker has ended by itself.
+
+        Raises:
+            subprocess.TimeoutExpired: If it has not.
+        """
+        self._processes.pop(node).wait(limit_s)
 
     def kill(self, node: int) -> None:
         """End a broker at once, as a power cut would."""
