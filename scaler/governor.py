@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
@@ -70,7 +71,7 @@ class Governor:
         ladder: Of quality; the devices hold the models of all rungs.
         devices: Of the shard.
         name: Of the shard.
-        bounds: How many shards may be asked for.
+        bounds: How many shards may be asked for, and for which rung.
         others: What the other shards last said.
     """
 
@@ -96,7 +97,8 @@ class Governor:
         self._policy = LadderPolicy([(rung.partial_model, rung.final_model) for rung in ladder])
         self._meter = DemandMeter(ladder, devices.window_s)
         self._health = HealthPolicy()
-        self._shards = DesiredPolicy(bounds or Bounds())
+        self._promised = bounds.promised if bounds else 0
+        self._shards = DesiredPolicy(replace(bounds or Bounds(), promised=0))  # it sees what is told
         self._finals: deque[tuple[float, float]] = deque()
 
     @property
@@ -108,6 +110,16 @@ class Governor:
     def step(self) -> int:
         """Number of the rung in force; 0 is the best."""
         return self._policy.rung
+
+    @property
+    def told(self) -> ShardLoad | None:
+        """The load as others are told of it, from the promised rung on; None before it was measured."""
+        return self.load.promising(self._promised) if self.load else None
+
+    @property
+    def below(self) -> int:
+        """Steps below the promised rung; negative above it."""
+        return self.step - self._promised
 
     @property
     def rung(self) -> Rung:
@@ -139,7 +151,7 @@ class Governor:
         fit = sum(each.ready and self._health.fit(each.name, now) for each in signs)
         load = self.load = self._measure(joined, fit, now)
         self.served = fit > 0
-        self.desired = self._shards.tick(Fleet(shards=[load, *self._others()]), now)
+        self.desired = self._shards.tick(Fleet(shards=[load.promising(self._promised), *self._others()]), now)
         step = self._policy.tick(load, now)
         if step is not None:
             log.info("shard.step", before=step.before, rung=step.rung, reason=step.reason)

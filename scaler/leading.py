@@ -46,8 +46,8 @@ class Leading:
         self._looked_at = float("-inf")
 
     def load(self) -> ShardLoad | None:
-        """Return how this shard fares; None before it was measured."""
-        return self._governor.load
+        """Return how this shard fares, from the promised rung on; None before it was measured."""
+        return self._governor.told
 
     def moves(self, view: ControlView, *, now: float) -> Iterable[tuple[int, str]]:
         """Return slots to be moved, each with the shard that is to have it."""

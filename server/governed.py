@@ -123,10 +123,10 @@ def show(governor: Governor, metrics: Metrics) -> None:
     """Show what a governor measures and decides."""
 
     def utilisation() -> float:
-        used = governor.load.utilisation[0] if governor.load else 0.0
+        used = governor.told.utilisation[0] if governor.told else 0.0
         return used if math.isfinite(used) else OVERWHELMED
 
-    metrics.rung.set_function(lambda: governor.step)
+    metrics.rung.set_function(lambda: governor.below)
     metrics.utilization.set_function(utilisation)
     metrics.desired_shards.set_function(lambda: governor.desired.shards if governor.desired else 0)
     metrics.final_p95.set_function(lambda: governor.load.final_p95_s if governor.load else 0.0)

@@ -190,7 +190,11 @@ class Metrics:
             "95th percentile of the latency of finals over the last seconds; 0 if there were few.",
             registry=registry,
         )
-        self.rung = Gauge("trunkline_rung", "Step of the quality ladder in force; 0 is the best.", registry=registry)
+        self.rung = Gauge(
+            "trunkline_rung",
+            "Steps below the promised rung of the quality ladder; negative above it.",
+            registry=registry,
+        )
         self.rung_changes = Counter(
             "trunkline_rung_changes_total", "Steps on the quality ladder.", ("direction", "reason"), registry=registry
         )

@@ -22,9 +22,13 @@ def quality_ladder(settings: Settings) -> Ladder:
     """Make the ladder: as set, or of the one or two models there are.
 
     Raises:
-        BadSetting: If two rungs in a row are the same, or one has a beam that the engine cannot keep.
+        BadSetting: If two rungs in a row are the same, one has a beam that the engine cannot keep, or one is promised
+            that is not there.
     """
     ladder = _ladder(settings)
+    last = len(ladder) - 1
+    if settings.ladder.promised > last:
+        raise BadSetting(f"ladder.promised is {settings.ladder.promised}, and the last rung, counted from 0, is {last}")
     greedy = settings.devices.engine in GREEDY
     for number, rung in enumerate(ladder):
         if greedy and rung.beam > 1:

@@ -304,6 +304,8 @@ class Ladder(_Section):
     """Steps of quality from the best to the cheapest, such as [{final = "base"}, {final = "tiny", beam = 1}]; devices
     hold the models of all of them. None means that of models.* and speech.*, then partials that come more and more
     rarely and finals without beam, lead and guesses and, if partials have a model of their own, finals of it too."""
+    promised: int = Field(default=0, ge=0)
+    """The rung, from 0, that shards are provided for. Those above it are what spare capacity is used for."""
 
 
 class Speech(_Section):
@@ -380,6 +382,9 @@ class Shard(_Section):
     """TCP port of these; 0 lets the system choose."""
     drain_s: float = Field(default=20.0, ge=0)
     """Time that other shards have to take over when this one is asked to stop, in seconds."""
+    start_s: float = Field(default=60.0, gt=0)
+    """Time from asking for another shard until it serves, in seconds. The longer, the more stand ready, and the longer
+    too many are kept."""
 
 
 class Logs(_Section):

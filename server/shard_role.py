@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from gpu.loudness import LoudnessVad
 from scaler.governor import Governor
 from scaler.leading import Leading, Others
+from scaler.policy.desired import Bounds
 from scaler.shard import Shard
 from server.cluster_log import ClusterLog
 from server.governed import GovernedDevices, show
@@ -57,7 +58,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     name = f"{settings.shard.name or socket.gethostname()}-{secrets.token_hex(3)}"
     devices = GovernedDevices(device_specs(settings.devices, ladder), ladder, metrics, DeviceObserver(metrics))
     others = Others()
-    pool, governor = devices.pool, Governor(ladder, devices, name=name, others=others)
+    bounds = Bounds(promised=settings.ladder.promised, cold_s=settings.shard.start_s)
+    pool, governor = devices.pool, Governor(ladder, devices, name=name, bounds=bounds, others=others)
     show(governor, metrics)
     joined = asyncio.Event()
     cluster = ClusterLog(settings.kafka)

@@ -22,6 +22,7 @@ from gpu.vad import SileroVad
 from gpu.wire import FaultKind
 from scaler.ears import SpeechDetector
 from scaler.governor import Governor
+from scaler.policy.desired import Bounds
 from scaler.shard import Shard
 from server.cluster_log import log_settings
 from server.errors import BadSetting
@@ -88,7 +89,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     tally = Tally()
     specs = device_specs(settings.devices, ladder)
     devices = GovernedDevices(specs, ladder, metrics, TallyingDeviceObserver(metrics, tally))
-    pool, governor = devices.pool, Governor(ladder, devices)
+    pool, governor = devices.pool, Governor(ladder, devices, bounds=Bounds(promised=settings.ladder.promised))
     show(governor, metrics)
     shard = Shard(
         source,

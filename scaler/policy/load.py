@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 __all__ = ["P95_WINDOW_S", "YOUNG_S", "ShardLoad"]
@@ -43,3 +43,11 @@ class ShardLoad:
     def used(self) -> float:
         """Utilisation at the rung in force."""
         return self.utilisation[self.rung]
+
+    def promising(self, rung: int) -> ShardLoad:
+        """Return the same for who asks about what is promised: the rungs above it are as good as that rung.
+
+        Args:
+            rung: That is promised, of this load's.
+        """
+        return replace(self, utilisation=self.utilisation[rung:], rung=max(0, self.rung - rung))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from scaler.governor import FEW_FINALS, Governor
+from scaler.policy.desired import Bounds
 from scaler.policy.health import Act, DeviceSigns, Verdict
 from scaler.policy.load import ShardLoad
 from streaming.decoding import Kind
@@ -165,3 +166,26 @@ def test_the_others_count_for_how_many_shards_there_should_be() -> None:
 
     assert governor.desired is not None
     assert governor.desired.shards == 5
+
+
+def test_what_is_above_the_promised_rung_is_spare_and_asks_for_no_shard() -> None:
+    """One device, with 1.6 of it asked for at the best rung and 0.32 at the one that is promised."""
+    bench = Bench()
+    bench.ready = [True, False]
+    governor = Governor(LADDER, bench, bounds=Bounds(promised=1))
+    usual = Governor(LADDER, bench)
+    for each in (governor, usual):
+        for now in range(10):
+            for _ in range(16):
+                each.asked(Kind.FINAL, 5.0, now)
+        each.tick([0.0], 10.0)
+
+    assert governor.load is not None
+    assert governor.told is not None
+    assert governor.told.utilisation == governor.load.utilisation[1:]
+    assert governor.told.rung == 0
+    assert governor.below == -1
+    assert governor.desired is not None
+    assert usual.desired is not None
+    assert usual.told == usual.load
+    assert governor.desired.shards < usual.desired.shards

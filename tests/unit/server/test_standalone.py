@@ -44,6 +44,15 @@ def test_a_step_that_changes_nothing_is_a_mistake_in_the_settings() -> None:
         quality_ladder(Settings(ladder=Ladder(rungs=(LadderRung(), LadderRung()))))
 
 
+def test_a_rung_that_is_not_there_cannot_be_promised() -> None:
+    """Shards would be provided for nothing, and nobody would know why."""
+    rungs = (LadderRung(), LadderRung(beam=1))
+
+    assert len(quality_ladder(Settings(ladder=Ladder(rungs=rungs, promised=1)))) == 2
+    with pytest.raises(BadSetting, match=r"ladder\.promised is 2, and the last rung, counted from 0, is 1"):
+        quality_ladder(Settings(ladder=Ladder(rungs=rungs, promised=2)))
+
+
 def test_finals_are_decoded_with_the_care_that_the_engine_can_take() -> None:
     """PyTorch's engine is greedy: nobody who chooses it must know that there are beams."""
     assert quality_ladder(Settings())[0].beam == 5
