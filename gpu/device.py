@@ -30,7 +30,7 @@ from gpu.batcher import Batch, Batcher, Dropped
 from gpu.cost import CostModel, Lane
 from gpu.engine import Engine
 from gpu.engines import build
-from gpu.errors import EngineError, OutOfMemory
+from gpu.errors import EngineError, FrontEndFailed, OutOfMemory
 from gpu.memory import CardLost, Meter, meter_of
 from gpu.spec import DeviceSpec
 from gpu.wire import (
@@ -211,6 +211,8 @@ class Dispatcher:
             hypotheses, seconds = done.result()
         except OutOfMemory as problem:
             self._out_of_memory(batch, problem)
+        except FrontEndFailed as problem:
+            self._die(Fault(FaultKind.FRONT_END, f"{problem} (batch of {len(batch.jobs)})", fatal=True))
         except Exception as problem:  # noqa: BLE001  whatever an engine raises, only this batch is affected
             self._failed(batch, problem)
         else:

@@ -6,12 +6,13 @@ The batcher asks `bucket` which windows may share a batch; any mixture is answer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streaming.decoding import Hypothesis, Window
 
-__all__ = ["Bucket", "Engine"]
+__all__ = ["Bucket", "Engine", "TakesFeaturesOnGpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Bucket:
 
 
 class Engine(Protocol):
-    """One model on one device.
+    """One model on one device; its windows carry features.
 
     `decode` blocks and is called by as many threads at a time as the engine was given workers; the other methods are
     called by one.
@@ -88,4 +89,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the device's memory back; the engine is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class TakesFeaturesOnGpu(Protocol):
+    """An engine whose windows may carry features that are in its GPU's memory, as ``torch.Tensor``."""
+
+    def stream(self) -> AbstractContextManager[object]:
+        """What a thread's work on the GPU happens within: its CUDA stream, for features to be ordered with it."""
         ...

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from gpu.cuda import load_cublas
 from gpu.engine import Engine
 from gpu.errors import EngineError
+from gpu.front_end.engine import EngineWithFrontEnd
 from gpu.spec import DeviceSpec
 
 __all__ = ["build", "pytorch", "scripted", "whisper"]
@@ -33,14 +34,17 @@ def build(spec: DeviceSpec, model: str) -> Engine:
 
     Raises:
         EngineError: If the model is not found or cannot be loaded.
-        ValueError: If there is no such engine.
+        ValueError: If there is no such engine or front end.
     """
     module, colon, function = _KNOWN.get(spec.engine, spec.engine).partition(":")
     if not colon:
         known = ", ".join(_KNOWN)
         raise ValueError(f"there is no engine {spec.engine!r}; use one of {known}, or module:function of your own")
     make = cast(Callable[[DeviceSpec, str], Engine], getattr(import_module(module), function))
-    return make(spec, model)
+    engine = make(spec, model)
+    if spec.front_end == "host":
+        return engine
+    return EngineWithFrontEnd(engine, spec.front_end, device=spec.device, workers=spec.streams)
 
 
 def whisper(spec: DeviceSpec, model: str) -> Engine:

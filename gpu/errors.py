@@ -3,6 +3,7 @@
 EngineError            the engine could not answer; says whether asking again, here or elsewhere, may help
 ├── OutOfMemory        the batch did not fit into the device's memory; a smaller one may
 ├── ModelNotFound      no folder of that name anywhere; the message says where it was looked for and what to do
+├── FrontEndFailed     no features could be made of audio: a fault of the device, never of the audio
 └── ModelDamaged       a model's files are missing, cut short or not what was published; the message names the file
 
 BadProfile             a file of measured costs is missing or holds something else
@@ -32,6 +33,13 @@ class EngineError(Exception):
 
 class OutOfMemory(EngineError):
     """The device's memory did not hold the batch; a smaller one may fit."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, retryable=True)
+
+
+class FrontEndFailed(EngineError):
+    """A device's front end failed; the same windows may well succeed on another device."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, retryable=True)

@@ -148,7 +148,7 @@ class ShortWindowEngine(ABC):
             ValueError: If the window is longer than 30 s, has another number of mel bands, or asks a greedy engine for
                 a beam.
         """
-        bands, frames = window.features.shape
+        bands, frames = window.features.shape[0], window.frames
         if bands != self.n_mels or frames > FULL:
             raise ValueError(
                 f"model {self._model} takes windows of {self.n_mels} mel bands and at most {FULL} frames, "
@@ -163,10 +163,11 @@ class ShortWindowEngine(ABC):
     def decode(self, windows: Sequence[Window]) -> list[Hypothesis]:
         """Transcribe windows; see `Engine.decode`."""
         parts: list[list[tuple[Job, Decoded]]] = [[] for _ in windows]
+        sounding = _sounding(windows)
         waiting = [
             Job(at, window, self.bucket(window), self._prompt(window))
             for at, window in enumerate(windows)
-            if window.features.size and float(window.features.max()) >= SILENT
+            if at in sounding
         ]
         while waiting:
             jobs, waiting = waiting, list[Job]()
@@ -263,13 +264,8 @@ class ShortWindowEngine(ABC):
         unread_from = decoded.reading.unread_from
         if unread_from is None or unread_from < LEAST_READ_S:
             return None
-        rest = replace(
-            job.window,
-            features=job.window.features[:, round(100 * unread_from) :],
-            language=decoded.language,
-            context="",
-            draft=(),
-        )
+        unread = job.window.without(round(100 * unread_from))
+        rest = replace(unread, language=decoded.language, context="", draft=())
         return Job(job.at, rest, self.bucket(rest), self._prompt(rest), job.offset_s + unread_from)
 
     def _answer(self, window: Window, parts: Sequence[tuple[Job, Decoded]]) -> Hypothesis:
@@ -315,14 +311,38 @@ class ShortWindowEngine(ABC):
 def padded(jobs: Sequence[Job]) -> Float32Array:
     """The batch's features, shape ``(jobs, n_mels, frames)``, each window followed by digital silence and normalised.
 
-    Whisper was trained on audio with zeros behind it, not on features with zeros behind them.
+    Whisper was trained on audio with zeros behind it, not on features with zeros behind them. Of features on a GPU it
+    is a ``torch.Tensor`` there.
     """
-    bands, frames = jobs[0].window.features.shape[0], jobs[0].bucket.frames
+    features = [job.window.features for job in jobs]
+    if _on_gpu(features[0]):
+        from gpu.front_end import on_gpu  # noqa: PLC0415  PyTorch is there only where such features are
+
+        batch: Float32Array = on_gpu.padded(features, jobs[0].bucket.frames)
+        return batch
+    bands, frames = features[0].shape[0], jobs[0].bucket.frames
     batch = np.full((len(jobs), bands, frames), guards.NOTHING, np.float32)
-    for row, job in zip(batch, jobs, strict=True):
-        row[:, : job.window.features.shape[1]] = job.window.features
+    for row, own in zip(batch, features, strict=True):
+        row[:, : own.shape[1]] = own
         row[:] = normalise(row)
     return batch
+
+
+def _sounding(windows: Sequence[Window]) -> set[int]:
+    """Places of the windows that are not silent."""
+    places = [at for at, window in enumerate(windows) if window.frames]
+    features = [windows[at].features for at in places]
+    if features and _on_gpu(features[0]):
+        from gpu.front_end import on_gpu  # noqa: PLC0415  as above
+
+        levels = on_gpu.loudest(features)
+    else:
+        levels = [float(one.max()) for one in features]
+    return {at for at, level in zip(places, levels, strict=True) if level >= SILENT}
+
+
+def _on_gpu(features: object) -> bool:
+    return not isinstance(features, np.ndarray)
 
 
 def _without_pauses(words: list[Word]) -> tuple[Word, ...]:

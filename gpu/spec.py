@@ -22,6 +22,9 @@ class DeviceSpec:
     """``whisper``, ``torch``, ``scripted``, or ``module:function`` of an engine of your own."""
     device: str = "cpu"
     """``cpu`` or ``cuda:0``."""
+    front_end: str = "host"
+    """Who makes features: ``host``, where windows carry them, or ``numpy``, ``torch`` or ``dali`` on this device, where
+    they carry audio."""
     compute_type: str = "int8"
     """Arithmetic of the engine, as CTranslate2 names it."""
     streams: int = 2

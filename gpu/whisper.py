@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,6 +86,10 @@ class WhisperEngine(ShortWindowEngine):
         """It can keep several hypotheses."""
         return False
 
+    def stream(self) -> AbstractContextManager[object]:
+        """PyTorch's default stream: features are complete before they are handed to one of CTranslate2's."""
+        return nullcontext()
+
     def close(self) -> None:
         """Unload the weights."""
         self._whisper.unload_model()
@@ -100,7 +105,7 @@ class WhisperEngine(ShortWindowEngine):
         return [decoded[at] for at in range(len(jobs))]
 
     def _decode_batch(self, jobs: Sequence[Job]) -> list[Decoded]:
-        features: Any = ctranslate2.StorageView.from_array(padded(jobs))
+        features = _view(padded(jobs))
         with _translated(self.model):
             if any(job.window.kind is Kind.FINAL or job.window.language is None for job in jobs):
                 features = self._whisper.encode(features)
@@ -153,13 +158,24 @@ class WhisperEngine(ShortWindowEngine):
                 features if len(rows) == len(jobs) else _rows(features, rows),
                 self.task(language),
                 [list(readings[at].tokens) for at in rows],
-                [jobs[at].window.features.shape[1] for at in rows],
+                [jobs[at].window.frames for at in rows],
             )
             for at, result in zip(rows, results, strict=True):
                 path = np.array(cast(list[tuple[int, int]], result.alignments), dtype=np.int64).reshape(-1, 2)
                 sure = cast(list[float], result.text_token_probs)
                 words[at] = self.timed(readings[at], language, path, sure, jobs[at].window.seconds)
         return words
+
+
+def _view(features: Any) -> Any:
+    """Hand features over: from the host's memory, or from that of the first GPU, without a copy."""
+    if not isinstance(features, np.ndarray):
+        # CTranslate2's streams are not to be had from here, so it is the thread that waits. It takes whatever memory of
+        # a GPU it is shown for that of the first.
+        torch: Any = import_module("torch")
+        torch.cuda.current_stream(features.device).synchronize()
+        features = features.contiguous() if features.device.index == 0 else features.cpu().numpy()
+    return ctranslate2.StorageView.from_array(features)
 
 
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:

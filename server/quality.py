@@ -71,7 +71,7 @@ def _rung(given: LadderRung, best: Rung) -> Rung:
     )
 
 
-def channel_settings(speech: Speech, final_beam: int, n_mels: int) -> ChannelSettings:
+def channel_settings(speech: Speech, final_beam: int, n_mels: int | None) -> ChannelSettings:
     """Hand the settings to the core as plain numbers."""
     endpoint = EndpointSettings(
         start_threshold=speech.start_threshold,

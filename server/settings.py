@@ -266,6 +266,9 @@ class Devices(_Section):
     gpu; scripted hears tones as words and needs no model, for tests."""
     streams: int = Field(default=0, ge=0)
     """Batches that run at a time on each device; 0 for one per core, or two per GPU."""
+    front_end: Literal["host", "numpy", "torch", "dali"] = "host"
+    """Who makes features: host, once for all windows, in the process that has the call; or the devices, of the call's
+    own audio, window by window: with numpy on a processor, or with torch or dali (extra gpu) on the GPU as well."""
     compute_type: str = "auto"
     """Arithmetic as CTranslate2 names it; auto is int8 on a processor and float16 on a GPU."""
     max_batch: int = Field(default=16, ge=1)

@@ -23,7 +23,7 @@ from server.observers import DeviceObserver, ShardObserver
 from server.pages import serve_pages
 from server.quality import channel_settings, quality_ladder
 from server.settings import Settings
-from server.standalone import SCRIPTED_MELS, check_start, device_specs, find_detector, find_models
+from server.standalone import check_start, device_specs, find_detector, find_models
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     ladder = quality_ladder(settings)
     scripted = settings.devices.engine == "scripted"
-    mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
+    mels = find_models(settings, ladder)
     metrics = Metrics(CollectorRegistry())
     name = f"{settings.shard.name or socket.gethostname()}-{secrets.token_hex(3)}"
     devices = GovernedDevices(device_specs(settings.devices, ladder), ladder, metrics, DeviceObserver(metrics))

@@ -83,7 +83,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     ladder = quality_ladder(settings)
     scripted = settings.devices.engine == "scripted"
-    mels = SCRIPTED_MELS if scripted else find_models(ladder, allow_hub=settings.models.allow_hub)
+    mels = find_models(settings, ladder)
     metrics = Metrics(CollectorRegistry())
     source = MemoryLog(SLOTS)
     tally = Tally()
@@ -219,19 +219,30 @@ async def check_start(pool: DevicePool) -> None:
         await asyncio.sleep(START_POLL_S)
 
 
-def find_models(ladder: Ladder, *, allow_hub: bool) -> int:
-    """Find every model before anything is started, and return how many mel bands they take.
+def find_models(settings: Settings, ladder: Ladder) -> int | None:
+    """Find every model before anything is started, and return how many mel bands the windows have.
+
+    Returns:
+        The models' bands; None where windows carry audio, of which every model gets what it takes.
 
     Raises:
-        BadSetting: If a model is missing or damaged, or if they take different features.
+        BadSetting: If a model is missing or damaged, or if they take different features and windows carry features.
     """
-    store = ModelStore.from_environment(os.environ, allow_hub=allow_hub)
+    on_host = settings.devices.front_end == "host"
+    if settings.devices.engine == "scripted":
+        return SCRIPTED_MELS if on_host else None
+    store = ModelStore.from_environment(os.environ, allow_hub=settings.models.allow_hub)
     try:
         bands = {name: mel_bands(store.find(name)) for name in ladder.models}
     except EngineError as problem:
         raise BadSetting(str(problem)) from problem
+    if not on_host:
+        return None
     if len(set(bands.values())) > 1:
-        raise BadSetting(f"models of {bands} mel bands cannot share a channel's features; choose models of one kind")
+        raise BadSetting(
+            f"models of {bands} mel bands cannot share a channel's features; choose models of one kind, or let the "
+            "devices make the features: devices.front_end"
+        )
     return bands[ladder[0].final_model]
 
 
@@ -270,6 +281,7 @@ def device_specs(devices: Devices, ladder: Ladder) -> list[DeviceSpec]:
                 models=ladder.models,
                 engine=devices.engine,
                 device=name,
+                front_end=devices.front_end,
                 compute_type=compute_type,
                 streams=devices.streams or (cores if on_cpu else 2),
                 max_batch=devices.max_batch,

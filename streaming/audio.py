@@ -1,12 +1,14 @@
 """The codecs of telephony: bytes of a call's own encoding to float samples, and back.
 
+Between the two are codes: samples as they travel, one row each.
+
 G.711 is one table look-up per sample. Both tables are computed from the segments of ITU-T G.711: a code is a sign, one
 of eight segments whose step doubles from one to the next, and one of sixteen steps.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,12 @@ from streaming.call import Encoding
 from streaming.decoding import Float32Array
 from streaming.errors import BadAudio
 
-__all__ = ["decode", "deinterleave", "encode", "levels", "silence"]
+__all__ = ["Codes", "codes_of", "decode", "deinterleave", "encode", "levels", "mixed_down", "silence", "sound_of"]
+
+Codes = NDArray[np.uint8]
+"""Samples as they travel, shape ``(n_samples, sample_bytes)``."""
+
+Sample = TypeVar("Sample", bound=np.generic)
 
 FULL_SCALE: Final = 32_768
 """Magnitude of the most negative 16-bit sample: 1.0 in float."""
@@ -78,11 +85,25 @@ def decode(payload: bytes, encoding: Encoding) -> Float32Array:
     Raises:
         BadAudio: If a 16-bit payload has an odd number of bytes.
     """
-    if encoding in _COMPANDING:
-        return _COMPANDING[encoding].levels[np.frombuffer(payload, np.uint8)]
+    return sound_of(codes_of(payload, encoding), encoding)
+
+
+def codes_of(payload: bytes, encoding: Encoding) -> Codes:
+    """Turn a payload into codes, which share its memory.
+
+    Raises:
+        BadAudio: If a 16-bit payload has an odd number of bytes.
+    """
     if len(payload) % encoding.sample_bytes:
         raise BadAudio(f"{encoding} has 2 bytes a sample, got {len(payload)} bytes; send whole samples")
-    samples = np.frombuffer(payload, _LINEAR[encoding]).astype(np.float32)
+    return np.frombuffer(payload, np.uint8).reshape(-1, encoding.sample_bytes)
+
+
+def sound_of(codes: Codes, encoding: Encoding) -> Float32Array:
+    """Turn codes, contiguous in memory, into samples: float32, shape ``(n_samples,)``, in [-1, 1)."""
+    if encoding in _COMPANDING:
+        return _COMPANDING[encoding].levels[codes[:, 0]]
+    samples = codes.reshape(-1).view(_LINEAR[encoding]).astype(np.float32)
     samples /= FULL_SCALE
     return samples
 
@@ -100,22 +121,28 @@ def encode(samples: Float32Array, encoding: Encoding) -> bytes:
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(_LINEAR[encoding]).tobytes()
 
 
-def deinterleave(samples: Float32Array, channels: int) -> Float32Array:
-    """Split interleaved samples into channels.
+def deinterleave(samples: NDArray[Sample], channels: int) -> NDArray[Sample]:
+    """Split interleaved samples, or codes, into channels.
 
     Args:
-        samples: float32, shape ``(n_samples * channels,)``.
+        samples: Shape ``(n_samples * channels, ...)``.
         channels: 1 and up.
 
     Returns:
-        float32, shape ``(channels, n_samples)``, each row contiguous.
+        Shape ``(channels, n_samples, ...)``, each channel contiguous.
 
     Raises:
         BadAudio: If the channels do not have equally many samples.
     """
-    if samples.size % channels:
-        raise BadAudio(f"{samples.size} samples do not divide into {channels} channels; send whole sample frames")
-    return np.ascontiguousarray(samples.reshape(-1, channels).T)
+    if len(samples) % channels:
+        raise BadAudio(f"{len(samples)} samples do not divide into {channels} channels; send whole sample frames")
+    return np.ascontiguousarray(samples.reshape(-1, channels, *samples.shape[1:]).swapaxes(0, 1))
+
+
+def mixed_down(sides: Codes, encoding: Encoding) -> Codes:
+    """Return the mean of channels, shape ``(channels, n_samples, sample_bytes)``, as codes of ``Encoding.L16``."""
+    mean: Float32Array = np.mean([sound_of(side, encoding) for side in sides], axis=0, dtype=np.float32)
+    return codes_of(encode(mean, Encoding.L16), Encoding.L16)
 
 
 def silence(n_bytes: int, encoding: Encoding) -> bytes:

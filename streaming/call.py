@@ -108,3 +108,8 @@ class CallSpec:
     def sides(self) -> int:
         """Channels that are transcribed: one if mixed, else all that are sent."""
         return 1 if self.mixed else self.audio.channels
+
+    @property
+    def side_encoding(self) -> Encoding:
+        """How the samples of one side travel on: as they came, but for sides that are mixed here."""
+        return Encoding.L16 if self.mixed else self.audio.encoding

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 import numpy as np
 
 from streaming.agreement import ends_a_sentence
+from streaming.audio import Codes
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ear import HOP, Ear
@@ -44,8 +45,8 @@ class ChannelSettings:
     windows: WindowSettings = field(default_factory=WindowSettings)
     final_beam: int = 5
     """Hypotheses kept beside each other while a final is decoded, where there is time for it; 1 is greedy."""
-    n_mels: int = 80
-    """Mel bands of the models' features."""
+    n_mels: int | None = 80
+    """Mel bands of the models' features; None where windows carry audio, and devices make the features."""
     max_gap_s: float = 30.0
     """Longest gap on the media clock that is filled with silence."""
     min_voiced_ms: int = 96
@@ -115,7 +116,7 @@ class Channel:
         next_request: Callable[[], int],
         clock: ClockState = NEW_CLOCK,
     ) -> None:
-        self.ear = Ear(spec.audio.rate, settings.n_mels, settings.max_gap_s, clock)
+        self.ear = Ear(spec.side_encoding, spec.audio.rate, settings.n_mels, settings.max_gap_s, clock)
         self._index = index
         self._spec = spec
         self._settings = settings
@@ -144,15 +145,15 @@ class Channel:
         """Whether nothing is owed: all audio is judged and every final is out."""
         return not (self._levels or self._owed or self._barriers)
 
-    def hear(self, samples: Float32Array, position: int, now: float) -> list[Effect]:
+    def hear(self, codes: Codes, position: int, now: float) -> list[Effect]:
         """Take a chunk of audio.
 
         Args:
-            samples: float32 mono, the call's own rate, shape ``(n,)``.
+            codes: Mono, the call's own rate, encoded as ``CallSpec.side_encoding`` says, shape ``(n, sample_bytes)``.
             position: Media clock of its first sample at that rate, or ``UNTIMED``.
             now: Monotonic seconds.
         """
-        frames = self.ear.hear(samples, position)
+        frames = self.ear.hear(codes, position)
         self._arrivals.append((self.ear.samples, now))
         return self._score(frames)
 
@@ -364,8 +365,7 @@ class Channel:
 
     def _ask_alone(self, ending: _Ending, now: float) -> Effect:
         """Ask again for a final of which nothing came back but its lead: the model took both for one."""
-        features = ending.window.features[:, ending.lead.samples // HOP :]
-        ending.window, ending.lead = replace(ending.window, features=features), Lead()
+        ending.window, ending.lead = ending.window.without(ending.lead.samples // HOP), Lead()
         ending.request = self._next_request()
         return self._decode(ending.request, ending.window, now)
 
@@ -380,7 +380,7 @@ class Channel:
     def _window(self, start: int, end: int, kind: Kind, draft: tuple[int, ...]) -> Window:
         recent = 0 <= start - self._scribe.done_to < _samples(self._settings.context_s)  # a lead needs no telling
         return Window(
-            features=self.ear.window(start, end),
+            sound=self.ear.window(start, end),
             kind=kind,
             language=self._scribe.language,
             context=self._scribe.context if recent else "",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streaming.call import Encoding
 
 Float32Array = NDArray[np.float32]
 
@@ -20,12 +23,41 @@ class Kind(StrEnum):
     """Carries the promise: never dropped, words are timed, and it goes before partials."""
 
 
+FRAMES_PER_S: Final = 100
+
+MARGIN: Final = 2
+"""Frames of audio before a window that its first frames look at: half of a frame's support, 12.5 ms, and the reach of
+the resampler, 4 ms at 8 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A stretch of one channel's audio as the call sent it, for a device that makes the features itself."""
+
+    payload: bytes
+    """From ``before`` frames before the stretch to as far behind it as its last frame looks; whole samples."""
+    encoding: Encoding
+    rate: int
+    """Hz; a frame of 10 ms is a whole number of samples."""
+    frames: int
+    """Frames that are wanted."""
+    before: int = 0
+    """Frames before them: ``MARGIN``, fewer only where there was no audio before."""
+
+    def without(self, frames: int) -> Audio:
+        """Leave out the first frames."""
+        kept = min(MARGIN, self.before + frames)
+        cut = (self.before + frames - kept) * self.rate // FRAMES_PER_S * self.encoding.sample_bytes
+        return replace(self, payload=self.payload[cut:], frames=self.frames - frames, before=kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """One stretch of one channel's audio, to be decoded once."""
 
-    features: Float32Array
-    """log10 mel power before Whisper's clamp and scale, shape ``(n_mels, n_frames)``, one frame per 10 ms."""
+    sound: Float32Array | Audio
+    """Its features, log10 mel power before Whisper's clamp and scale, shape ``(n_mels, n_frames)``, a frame each 10 ms;
+    or what they are to be made of. (Between a front end and an engine on one GPU, features are a ``torch.Tensor``.)"""
     kind: Kind
     language: str | None = None
     """ISO 639-1 code, or None: the model detects and reports it."""
@@ -43,9 +75,30 @@ class Window:
     """How surely somebody speaks, 0..1: the mean of voice activity over the frames that count as speech."""
 
     @property
+    def features(self) -> Float32Array:
+        """Its features.
+
+        Raises:
+            TypeError: If they are still to be made.
+        """
+        if isinstance(self.sound, Audio):
+            raise TypeError("the window carries audio; its features are made by a front end on the device")
+        return self.sound
+
+    @property
+    def frames(self) -> int:
+        """Frames of 10 ms."""
+        return self.sound.frames if isinstance(self.sound, Audio) else int(self.sound.shape[1])
+
+    @property
     def seconds(self) -> float:
         """Length of the audio in seconds."""
-        return int(self.features.shape[1]) / 100
+        return self.frames / FRAMES_PER_S
+
+    def without(self, frames: int) -> Window:
+        """Leave out the first frames."""
+        sound = self.sound.without(frames) if isinstance(self.sound, Audio) else self.sound[:, frames:]
+        return replace(self, sound=sound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One channel's hearing: samples in the call's own rate become features for a model and frames for voice activity."""
+"""One channel's hearing: samples as the call sends them become windows for a model and frames for voice activity."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from streaming.call import SAMPLE_RATE
-from streaming.decoding import Float32Array
-from streaming.features import FeatureStore
+from streaming.audio import Codes, codes_of, silence, sound_of
+from streaming.call import SAMPLE_RATE, Encoding
+from streaming.decoding import Audio, Float32Array
 from streaming.media import NEW_CLOCK, MediaClock
 from streaming.records import ClockState
 from streaming.resample import Resampler
+from streaming.tracks import AudioTrack, FeatureTrack, Track
 
 VAD_RATE: Final = 8_000
 """Hz of the frames for voice activity: what telephones send, so that it costs them no resampling."""
@@ -32,54 +33,55 @@ class Ear:
     """The front end of one channel.
 
     Args:
-        rate: Hz of the call's samples.
-        n_mels: Mel bands of the model's features.
+        encoding: How the samples travel.
+        rate: Hz of the samples.
+        n_mels: Mel bands of the model's features; None where windows carry audio, and devices make the features.
         max_gap_s: Longest gap on the media clock that is filled with silence.
         clock: What the channel's media clock remembers, where the call is heard from its middle on. What was heard
             before is taken for silence, and ``start`` lies a little before it.
     """
 
-    def __init__(self, rate: int, n_mels: int, max_gap_s: float, clock: ClockState = NEW_CLOCK) -> None:
-        self.clock = MediaClock(rate, max_gap_s, clock)
+    def __init__(
+        self, encoding: Encoding, rate: int, n_mels: int | None, max_gap_s: float, clock: ClockState = NEW_CLOCK
+    ) -> None:
+        nothing = codes_of(silence(encoding.sample_bytes, encoding), encoding)
+        self.clock = MediaClock(rate, max_gap_s, clock, nothing)
+        self._encoding = encoding
         grid = round(START_GRID_S * rate)
         steps = clock.position // grid
         self.start = steps * round(START_GRID_S * SAMPLE_RATE)
         """Sample at 16 kHz at which the first frame for voice activity begins."""
-        self._to_model = Resampler(rate, SAMPLE_RATE)
+        first = self.start // HOP
+        self._track: Track = AudioTrack(encoding, rate, first) if n_mels is None else FeatureTrack(rate, n_mels, first)
         self._to_vad = Resampler(rate, VAD_RATE)
-        self._features = FeatureStore(n_mels, self.start // HOP)
-        heard_before = np.zeros(clock.position - steps * grid, np.float32)
-        self._features.append(self._to_model.push(heard_before))
-        self._unframed: Float32Array = self._to_vad.push(heard_before)
+        self._unframed: Float32Array = self._take(np.repeat(nothing, clock.position - steps * grid, axis=0))
 
     @property
     def samples(self) -> int:
         """Samples at 16 kHz heard so far."""
-        return self._features.samples
+        return self._track.samples
 
     @property
     def ready(self) -> int:
         """Samples at 16 kHz that windows can be made of: the last features wait for the audio behind them."""
-        return min(self.samples, self._features.available_frames * HOP)
+        return min(self.samples, self._track.available_frames * HOP)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes held for audio and features."""
-        return self._features.memory_bytes + self._unframed.nbytes
+        return self._track.memory_bytes + self._unframed.nbytes
 
-    def hear(self, samples: Float32Array, position: int) -> Float32Array:
+    def hear(self, codes: Codes, position: int) -> Float32Array:
         """Take the next chunk.
 
         Args:
-            samples: float32 mono in the call's own rate, shape ``(n,)``.
+            codes: Mono, in the call's own encoding and rate, shape ``(n, sample_bytes)``.
             position: Media clock of the first sample at that rate, or ``UNTIMED``.
 
         Returns:
             Whole frames for voice activity, float32, shape ``(k, 256)``, 8 kHz; often empty.
         """
-        placed = self.clock.place(samples, position)
-        self._features.append(self._to_model.push(placed))
-        return self._frame(self._to_vad.push(placed))
+        return self._frame(self._take(self.clock.place(codes, position)))
 
     def finish(self) -> Float32Array:
         """End the audio; the last frame for voice activity is filled with silence.
@@ -87,8 +89,7 @@ class Ear:
         Returns:
             The remaining frames, shape ``(k, 256)``.
         """
-        self._features.append(self._to_model.flush())
-        self._features.finish()
+        self._track.finish()
         frames = self._frame(self._to_vad.flush())
         if not self._unframed.size:
             return frames
@@ -96,21 +97,27 @@ class Ear:
         self._unframed = self._unframed[:0]
         return np.concatenate([frames, last[None]])
 
-    def window(self, start: int, end: int) -> Float32Array:
-        """Return the features between two positions; windows that abut share no frame and leave none out.
+    def window(self, start: int, end: int) -> Float32Array | Audio:
+        """Return what lies between two positions; windows that abut share no frame and leave none out.
 
         Args:
             start: First sample at 16 kHz.
             end: Sample at 16 kHz to stop before, at most ``ready``.
 
         Returns:
-            log10 mel power, float32, shape ``(n_mels, n_frames)``.
+            log10 mel power, float32, shape ``(n_mels, n_frames)``, or the audio to make it of.
         """
-        return self._features.frames(start // HOP, end // HOP)
+        return self._track.window(start // HOP, end // HOP)
 
     def release(self, before: int) -> None:
         """Drop audio before this sample at 16 kHz."""
-        self._features.release(before // HOP)
+        self._track.release(before // HOP)
+
+    def _take(self, placed: Codes) -> Float32Array:
+        """Keep what continues the run for windows, and return what voice activity hears of it."""
+        sound = sound_of(placed, self._encoding)
+        self._track.append(placed, sound)
+        return self._to_vad.push(sound)
 
     def _frame(self, samples: Float32Array) -> Float32Array:
         joined = np.concatenate([self._unframed, samples])

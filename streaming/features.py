@@ -18,8 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.decoding import Float32Array
+from streaming.tape import Tape
 
-__all__ = ["FRAME_HOP", "FRAME_SUPPORT", "HANN", "POWER_FLOOR", "FeatureStore", "mel_filters", "normalise"]
+__all__ = [
+    "FRAME_HOP",
+    "FRAME_SUPPORT",
+    "HANN",
+    "POWER_FLOOR",
+    "FeatureStore",
+    "complete_frames",
+    "mel_filters",
+    "normalise",
+]
 
 FRAME_HOP: Final = 160
 """Samples at 16 kHz between two frames: 10 ms."""
@@ -75,48 +85,9 @@ def normalise(window: Float32Array) -> Float32Array:
     return scaled
 
 
-class _Tape:
-    """A growing array along its last axis, addressed by absolute index, whose old part can be dropped.
-
-    Appending and dropping cost amortised constant time per element; what is kept is always contiguous.
-    """
-
-    def __init__(self, rows: tuple[int, ...], start: int) -> None:
-        self._cells: Float32Array = np.empty((*rows, 0), np.float32)
-        self._origin = start  # absolute index of cell 0
-        self.start = start
-        self.stop = start
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, spare room included."""
-        return self._cells.nbytes
-
-    def extend(self, count: int) -> Float32Array:
-        """Grow by ``count`` elements and return them as a view to be filled."""
-        live = self.stop - self.start
-        capacity = self._cells.shape[-1]
-        if self.stop + count - self._origin > capacity:
-            # moving only when at least half is free keeps the cost per element constant
-            roomy = self._cells if (live + count) * 2 <= capacity else self._larger(2 * (live + count))
-            roomy[..., :live] = self.read(self.start, self.stop)
-            self._cells = roomy
-            self._origin = self.start
-        self.stop += count
-        return self.read(self.stop - count, self.stop)
-
-    def read(self, start: int, stop: int) -> Float32Array:
-        """Return a view of what lies between two indices; valid until the next ``extend``."""
-        return self._cells[..., start - self._origin : stop - self._origin]
-
-    def drop(self, before: int) -> None:
-        """Forget everything before an index; one past the end leaves a tape that is empty and goes on from there."""
-        self.start = max(self.start, before)
-        if self.start > self.stop:
-            self.stop = self._origin = self.start
-
-    def _larger(self, capacity: int) -> Float32Array:
-        return np.empty((*self._cells.shape[:-1], capacity), np.float32)
+def complete_frames(samples: int, *, finished: bool) -> int:
+    """How many frames look at no audio beyond so many samples at 16 kHz; if no more come, one per 10 ms begun."""
+    return -(-samples // FRAME_HOP) if finished else max(0, (samples - HALF) // FRAME_HOP + 1)
 
 
 class FeatureStore:
@@ -132,9 +103,9 @@ class FeatureStore:
     def __init__(self, n_mels: int, first_frame: int = 0) -> None:
         self._filters = mel_filters(n_mels)
         self._first = first_frame * FRAME_HOP
-        self._audio = _Tape((), self._first - HALF)
+        self._audio = Tape((), self._first - HALF, np.float32)
         self._audio.extend(HALF)[:] = 0
-        self._mels = _Tape((n_mels,), first_frame)  # NaN where not computed yet
+        self._mels = Tape((n_mels,), first_frame, np.float32)  # NaN where not computed yet
         self._samples = self._first
         self._finished = False
         self.computed_frames = 0
@@ -148,9 +119,7 @@ class FeatureStore:
     @property
     def available_frames(self) -> int:
         """Frames, counted from the stream's start, whose audio is complete; after ``finish`` one per 10 ms begun."""
-        if self._finished:
-            return -(-self._samples // FRAME_HOP)
-        return max(0, (self._samples - HALF) // FRAME_HOP + 1)
+        return complete_frames(self._samples, finished=self._finished)
 
     @property
     def memory_bytes(self) -> int:

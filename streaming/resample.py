@@ -17,7 +17,7 @@ import numpy as np
 
 from streaming.decoding import Float32Array
 
-__all__ = ["Resampler", "ResamplingFilter", "resampling_filter"]
+__all__ = ["Resampler", "ResamplingFilter", "outputs_before", "resampling_filter"]
 
 HALF_WIDTH: Final = 32
 """Zero crossings of the sinc on each side, in samples of the slower rate (4 ms at 8 kHz)."""
@@ -58,6 +58,11 @@ def resampling_filter(rate_in: int, rate_out: int) -> ResamplingFilter:
     return ResamplingFilter(inputs, outputs, reach, weights.astype(np.float32))
 
 
+def outputs_before(inputs: int, rate_in: int, rate_out: int) -> int:
+    """How many outputs lie before the time of an input sample."""
+    return max(0, -(-inputs * rate_out // rate_in))
+
+
 class Resampler:
     """Changes the rate of one channel's stream.
 
@@ -93,7 +98,7 @@ class Resampler:
         if self._filter is None:
             return samples
         self._received += samples.size
-        return self._emit(samples, self._outputs_before(self._received - self._filter.reach))
+        return self._emit(samples, outputs_before(self._received - self._filter.reach, self._rate_in, self._rate_out))
 
     def flush(self) -> Float32Array:
         """End the stream; the resampler is then as new, ready for another.
@@ -103,7 +108,7 @@ class Resampler:
         """
         if self._filter is None:
             return np.zeros(0, np.float32)
-        rest = self._emit(np.zeros(0, np.float32), self._outputs_before(self._received))
+        rest = self._emit(np.zeros(0, np.float32), outputs_before(self._received, self._rate_in, self._rate_out))
         self._start()
         return rest
 
@@ -112,10 +117,6 @@ class Resampler:
         self._emitted = 0
         reach = 1 if self._filter is None else self._filter.reach
         self._tail: Float32Array = np.zeros(reach - 1, np.float32)  # input still needed, from a block's first row on
-
-    def _outputs_before(self, inputs: int) -> int:
-        """How many outputs lie before the time of input sample ``inputs``."""
-        return max(0, -(-inputs * self._rate_out // self._rate_in))
 
     def _emit(self, samples: Float32Array, until: int) -> Float32Array:
         """Make the outputs from where the last call stopped to ``until``."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
-from streaming.audio import decode, deinterleave
+from streaming.audio import codes_of, deinterleave, mixed_down
 from streaming.call import SAMPLE_RATE, CallSpec
 from streaming.channel import Channel, ChannelSettings
 from streaming.decoding import Float32Array, Hypothesis
@@ -296,14 +296,15 @@ class Session:
         if chunk.sequence < self._next_sequence:
             return []  # written again, by a retry
         self._next_sequence = chunk.sequence + 1
-        samples = decode(chunk.payload, self.spec.audio.encoding)
+        codes = codes_of(chunk.payload, self.spec.audio.encoding)
         if chunk.channel != ALL_CHANNELS:
             if chunk.channel >= len(self._channels):
                 raise BadAudio(f"audio for channel {chunk.channel}; the call has {len(self._channels)}")
-            return self._channels[chunk.channel].hear(samples, chunk.position, now)
-        sides = deinterleave(samples, self.spec.audio.channels)
+            return self._channels[chunk.channel].hear(codes, chunk.position, now)
+        sides = deinterleave(codes, self.spec.audio.channels)
         if self.spec.mixed:
-            return self._channels[0].hear(sides.mean(axis=0), chunk.position, now)
+            mixed = mixed_down(sides, self.spec.audio.encoding)
+            return self._channels[0].hear(mixed, chunk.position, now)
         heard = zip(self._channels, sides, strict=True)
         return [effect for channel, side in heard for effect in channel.hear(side, chunk.position, now)]
 

@@ -1,5 +1,6 @@
 """From a batch of calls' own bytes to features on the device: numpy, PyTorch or NVIDIA DALI, the same numbers.
 
-The live path computes each frame once, on the host, as audio comes (`streaming.features`). This is for windows whose
-audio is on the host as the call sent it and whose model is on a GPU: 8 bytes a millisecond cross instead of 32.
+By default the host computes each frame once, as audio comes (`streaming.features`), and windows carry features. Where
+``devices.front_end`` names one of these, windows carry the bytes that the call sent, 8 a millisecond instead of 32, the
+host computes no features at all, and a window's are computed on its device each time it is decoded.
 """

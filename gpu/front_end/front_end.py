@@ -78,7 +78,7 @@ def make(kind: str, source: Source, n_mels: int = 80, device: str = "cpu") -> Fr
     """Make a front end.
 
     Args:
-        kind: ``numpy``, ``torch`` or ``dali``.
+        kind: ``numpy``, ``torch`` or ``dali``, or ``module:class`` of one of your own.
         source: What it takes.
         n_mels: Mel bands.
         device: ``cpu``, or ``cuda:`` and the number of the GPU, which numpy does not take.
@@ -87,9 +87,9 @@ def make(kind: str, source: Source, n_mels: int = 80, device: str = "cpu") -> Fr
         ValueError: If there is no such front end, or it does not take this audio.
         ModuleNotFoundError: If its library is not installed.
     """
-    if kind not in _KNOWN:
+    module, colon, name = _KNOWN.get(kind, kind).partition(":")
+    if not colon:
         raise ValueError(f"there is no front end {kind!r}; use one of {', '.join(_KNOWN)}")
-    module, _, name = _KNOWN[kind].partition(":")
     made: FrontEnd = getattr(import_module(module), name)(source, n_mels, device)
     return made
 

@@ -34,6 +34,8 @@ class TorchFrontEnd:
         self._device = device
         self._on_gpu = device.startswith("cuda")
         self._stream: Any = torch.cuda.Stream(device) if self._on_gpu else None
+        if not self._on_gpu:
+            torch.set_num_threads(1)  # threads are the device's streams
         self._mel = torch.tensor(mel_filters(n_mels), device=device)
         self._hann = torch.tensor(HANN, device=device)
         self._filter = None if source.rate == SAMPLE_RATE else resampling_filter(source.rate, SAMPLE_RATE)

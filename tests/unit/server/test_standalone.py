@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from gpu.models import NEEDED
 from server.errors import BadSetting
 from server.quality import quality_ladder
 from server.settings import Devices, Ladder, LadderRung, Models, Settings, Speech
-from server.standalone import device_specs
+from server.standalone import SCRIPTED_MELS, device_specs, find_models
 from streaming.ladder import Rung
 
 
@@ -93,3 +95,31 @@ def test_a_profile_that_cannot_be_read_is_a_mistake_in_the_settings(tmp_path: Pa
     """Else a typing error would show as a slow first minute."""
     with pytest.raises(BadSetting, match="nowhere"):
         device_specs(Devices(profile=str(tmp_path / "nowhere.json")), quality_ladder(Settings()))
+
+
+def test_windows_carry_audio_where_devices_make_the_features() -> None:
+    """The session and the devices must mean the same."""
+    for front_end, mels in (("host", SCRIPTED_MELS), ("numpy", None), ("torch", None), ("dali", None)):
+        settings = Settings(devices=Devices.model_validate({"engine": "scripted", "front_end": front_end}))
+        ladder = quality_ladder(settings)
+
+        assert find_models(settings, ladder) == mels
+        assert {spec.front_end for spec in device_specs(settings.devices, ladder)} == {front_end}
+
+
+def test_models_of_unlike_features_may_share_a_ladder_only_where_devices_make_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small model's partials under the finals of large-v3-turbo."""
+    monkeypatch.setenv("TRUNKLINE_MODELS", str(tmp_path))
+    for name, bands in (("small", 80), ("turbo", 128)):
+        (tmp_path / name).mkdir()
+        for file in NEEDED:
+            (tmp_path / name / file).write_text("not read yet")
+        (tmp_path / name / "preprocessor_config.json").write_text(json.dumps({"feature_size": bands}))
+    on_host = Settings(models=Models(final="turbo", partial="small"))
+    on_device = on_host.model_copy(update={"devices": Devices(front_end="numpy")})
+
+    with pytest.raises(BadSetting, match=r"cannot share a channel's features.*devices\.front_end"):
+        find_models(on_host, quality_ladder(on_host))
+    assert find_models(on_device, quality_ladder(on_device)) is None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streaming.audio import decode
+from streaming.audio import codes_of
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.channel import FINAL_TRIES, Channel, ChannelSettings
 from streaming.decoding import Hypothesis, Kind
@@ -56,8 +56,8 @@ class Side:
 
     def hear(self, start_s: float, end_s: float) -> None:
         """Hear a part of the scene; parts come in order."""
-        samples = decode(self.scene.payload, Encoding.L16)[round(8_000 * start_s) : round(8_000 * end_s)]
-        self.took(self.channel.hear(samples, UNTIMED, now=1.0))
+        heard = codes_of(self.scene.payload, Encoding.L16)[round(8_000 * start_s) : round(8_000 * end_s)]
+        self.took(self.channel.hear(heard, UNTIMED, now=1.0))
 
     def took(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -93,7 +93,7 @@ def test_a_channel_is_idle_before_anything_is_heard_and_after_everything_is_out(
 def test_a_channel_that_waits_for_voice_activity_is_not_idle() -> None:
     side = Side(Scene([], seconds=1.0))
 
-    side.channel.hear(np.zeros(8_000, np.float32), UNTIMED, now=1.0)
+    side.channel.hear(np.zeros((8_000, 2), np.uint8), UNTIMED, now=1.0)
 
     assert not side.channel.idle
 
@@ -273,7 +273,7 @@ def test_an_utterance_that_is_never_surely_speech_is_not_decoded() -> None:
     """Cries and ticks pass for a weak voice."""
     side = Side(Scene([Turn(0.5, 3)], seconds=4.0))
     weak = np.array([0.7 if 16 <= frame < 50 else 0.05 for frame in range(124)], np.float32)
-    side.channel.hear(decode(side.scene.payload, Encoding.L16), UNTIMED, now=1.0)
+    side.channel.hear(codes_of(side.scene.payload, Encoding.L16), UNTIMED, now=1.0)
     side.took(side.channel.judge(weak, now=1.0))
 
     assert not side.asked

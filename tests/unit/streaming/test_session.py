@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streaming.agreement import normalise
 from streaming.call import SAMPLE_RATE, AudioFormat, CallSpec, Encoding
-from streaming.decoding import Hypothesis, Kind, Window, Word
+from streaming.decoding import Audio, Hypothesis, Kind, Window, Word
 from streaming.effects import Decode
 from streaming.endpoint import FRAME_SAMPLES
 from streaming.errors import BadAudio, BadMessage, InvalidTransition
@@ -29,6 +29,7 @@ from streaming.records import (
     EndReason,
     Finalized,
     FinalizeRequested,
+    OutRecord,
     Partial,
     PauseChanged,
     Paused,
@@ -1014,3 +1015,59 @@ def test_memory_in_minute_ten_is_what_it_was_in_minute_two() -> None:
     assert len(call.finals()) == 10 * 6
     assert max(held[2:]) <= max(held[:2]) * 1.05
     assert max(held) < 2_500_000
+
+
+# --- windows that carry audio ----------------------------------------------------------------------------------------
+
+AS_SENT: Final = replace(settings_for_tests(), n_mels=None)
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_a_call_goes_the_same_whether_its_windows_carry_features_or_audio(encoding: Encoding, rate: int) -> None:
+    """With a gap, leads, failures and finals on demand: who makes the features must not show in what is written."""
+    scene = Scene([Turn(0.5, 4), Turn(3.6, 2), Turn(5.0, 9)], rate=rate, encoding=encoding)
+    written: list[list[OutRecord | Partial]] = []
+    for settings_ in (settings_for_tests(), AS_SENT):
+        call = Conversation(scene, settings=settings_)
+        call.fate = lambda asked: Fate(Outcome.FAILED) if asked.request % 5 == 1 else AT_ONCE
+        call.listen(2.0).chunk(0, b"", 2 * rate + rate // 5)
+        call.listen(6.5).finalize()
+        call.listen().hang_up()
+        written.append(call.records)
+
+    assert any(isinstance(window.sound, Audio) for window in call.windows_of(Kind.FINAL))
+    assert written[0] == written[1]
+
+
+def test_a_new_owner_goes_on_with_windows_of_audio_as_with_features() -> None:
+    """The journal holds the audio as it was sent; what is made of it is made again."""
+    scene = Scene([Turn(0.5, 4), Turn(4.0, 6)])
+    texts: list[list[str]] = []
+    for settings_ in (settings_for_tests(), AS_SENT):
+        before = Conversation(scene, settings=settings_).listen(3.5)
+        after = Conversation(scene, settings=settings_, reducer=before.reducer, heard=before.session.heard())
+        after.listen().hang_up()
+        texts.append(before.text() + after.text())
+
+    assert texts[0] == texts[1] == scene.text
+
+
+def test_sides_mixed_into_one_are_given_to_devices_as_one() -> None:
+    """No codec of the call has the mean of two samples; linear ones have it nearly."""
+    scene = Scene([Turn(0.5, 4)], encoding=Encoding.MULAW)
+    audio = AudioFormat(Encoding.MULAW, 8_000, 2)
+    spec = CallSpec("call", "tenant", audio, ("both",), mixed=True)
+    call = Conversation(scene, spec=replace(spec, call=CALL), settings=AS_SENT)
+    call.interleaved(bytes(code for code in scene.payload for _ in range(2)))
+    call.hang_up()
+
+    (window,) = call.windows_of(Kind.FINAL)
+    assert isinstance(window.sound, Audio)
+    assert (window.sound.encoding, call.text()) == (Encoding.L16, scene.text)
+
+
+def test_features_that_are_still_to_be_made_are_not_to_be_had() -> None:
+    window = Window(Audio(b"\xff" * 80, Encoding.MULAW, 8_000, 1), Kind.FINAL)
+    with pytest.raises(TypeError, match="carries audio"):
+        _ = window.features

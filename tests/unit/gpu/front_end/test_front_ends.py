@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -14,10 +12,9 @@ from streaming.decoding import Float32Array
 from streaming.features import normalise
 from tests.support.audio_files import resample
 from tests.support.samples import bundled_clips
-from tests.support.windows import clip_features
+from tests.support.windows import FRONT_ENDS, clip_features, need_front_end
 
-KINDS = ("numpy", "torch", "dali")
-NEEDS = {"torch": "torch", "dali": "nvidia"}
+KINDS = FRONT_ENDS
 CLIPS = ("press_8k", "unusual_16k", "music_8k", "keys_8k")
 DECADES = 8.0
 """Below the loudest band of a window; what is softer is clamped when features are normalised."""
@@ -28,8 +25,7 @@ pytestmark = pytest.mark.timeout(60)  # the first test imports PyTorch
 
 
 def front_end(kind: str, source: Source, n_mels: int = 80) -> FrontEnd:
-    if kind in NEEDS and find_spec(NEEDS[kind]) is None:
-        pytest.skip(f"{kind} is not installed in this environment; run: make test-torch")
+    need_front_end(kind)
     return make(kind, source, n_mels)
 
 
