@@ -141,7 +141,7 @@ def deinterleave(samples: NDArray[Sample], channels: int) -> NDArray[Sample]:
 
 def mixed_down(sides: Codes, encoding: Encoding) -> Codes:
     """Return the mean of channels, shape ``(channels, n_samples, sample_bytes)``, as codes of ``Encoding.L16``."""
-    mean: Float32Array = np.mean([sound_of(side, encoding) for side in sides], axis=0, dtype=np.float32)
+    mean: Float32Array = np.stack([sound_of(side, encoding) for side in sides]).mean(axis=0)
     return codes_of(encode(mean, Encoding.L16), Encoding.L16)
 
 

@@ -2,13 +2,16 @@
 
 `.venv-torch/bin/python -m tests.bench.front_end` (after `make setup-torch`) times u-law windows on one thread of the
 processor; `--device cuda:0` times those front ends that a GPU runs on it, with the way of the bytes to it and until the
-features are there. Choose by these tables.
+features are there. `rows` is for other benches. Choose by these tables, and by `tests.bench.front_end_host`: what the
+host is relieved of.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,7 +20,6 @@ import typer
 from rich.console import Console
 
 from gpu.front_end.front_end import FrontEnd, Source, make
-from gpu.torch_engine.untyped import torch
 from streaming.call import Encoding
 from tests.bench.report import publish, report
 from tests.bench.scoring import Value
@@ -28,18 +30,25 @@ BATCHES: Final = (1, 16, 64)
 REPEATS: Final = 7
 
 
+def rows(device: str) -> list[dict[str, Value]]:
+    """Time every front end that runs on a device and is installed."""
+    needs = {"numpy": "numpy", "torch": "torch", "dali": "nvidia"}
+    kinds = [kind for kind, needed in needs.items() if (device == "cpu" or kind != "numpy") and find_spec(needed)]
+    return [row for kind in kinds for row in measure(kind, device)]
+
+
 def measure(kind: str, device: str) -> list[dict[str, Value]]:
     """Time one front end."""
     front = make(kind, SOURCE, 80, device)
     sound = np.random.default_rng(1).integers(0, 256, 64 * 10 * SOURCE.rate, dtype=np.uint8).tobytes()
-    rows: list[dict[str, Value]] = []
+    found: list[dict[str, Value]] = []
     for seconds in SECONDS:
         for size in BATCHES:
             length = seconds * SOURCE.rate
             payloads = [sound[at * length : (at + 1) * length] for at in range(size)]
             _took(front, payloads, device)
             took = [_took(front, payloads, device) for _ in range(REPEATS)]
-            rows.append(
+            found.append(
                 {
                     "front_end": kind,
                     "device": device,
@@ -49,7 +58,7 @@ def measure(kind: str, device: str) -> list[dict[str, Value]]:
                     "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in took) / size, 3),
                 }
             )
-    return rows
+    return found
 
 
 def _took(front: FrontEnd, payloads: list[bytes], device: str) -> tuple[float, float]:
@@ -58,6 +67,7 @@ def _took(front: FrontEnd, payloads: list[bytes], device: str) -> tuple[float, f
     features: Any = front.batch(payloads)
     assert features.shape[0] == len(payloads)
     if device != "cpu":
+        torch: Any = import_module("torch")
         torch.cuda.synchronize(device)
     return time.perf_counter() - started, time.process_time() - cpu_started
 
@@ -68,10 +78,7 @@ def main(
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Measure the front ends."""
-    torch.set_num_threads(1)
-    kinds = ("numpy", "torch", "dali") if device == "cpu" else ("torch", "dali")
-    rows = [row for kind in kinds for row in measure(kind, device)]
-    found = report(f"front-end-{device.partition(':')[0]}", {"source": "mulaw, 8 kHz"}, {}, rows)
+    found = report(f"front-end-{device.partition(':')[0]}", {"source": "mulaw, 8 kHz"}, {}, rows(device))
     publish(found, "front ends", Console(), markdown)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.support.calls import Caller, calling
-from tests.support.servers import ServerProcess, is_running, kill, until
+from tests.support.servers import SCRIPTED, ServerProcess, is_running, kill, serving, until
 from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
 from trunkline import Audio
 
@@ -77,3 +78,17 @@ async def test_a_device_that_hangs_is_ended_and_replaced_and_costs_no_word(scrip
     assert again_s < AGAIN_WITHIN_S
     assert slowest_s < AGAIN_WITHIN_S
     assert "no heartbeat" in scripted.written()
+
+
+async def test_a_call_whose_features_the_devices_make_keeps_its_words_when_one_is_killed(tmp_path: Path) -> None:
+    """What is decoded again elsewhere is the audio: another process makes the same of it."""
+    sides = CUSTOMER[:ENOUGH], AGENT[:ENOUGH]
+    with serving(*SCRIPTED, "--set", "devices.front_end=numpy", log=tmp_path / "log") as server:
+        device = await device_of(server)
+        audio = interleaved(*map(spoken, sides))
+        async with calling(server.url, AUDIO) as caller:
+            await caller.play(audio, HURT_AT_S)
+            kill(device, signal.SIGKILL)
+            await caller.play(audio)
+
+        no_word_is_missing_or_there_twice(caller, server, *sides)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_threads_do_not_meet_in_a_front_end(kind: str) -> None:
     windows = [[Window(audio(words), Kind.FINAL)] for words in (SPOKEN, SPOKEN[::-1])] * 8
 
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda one: heard(subject, one), windows))
+        answers = list(threads.map(partial(heard, subject), windows))
 
     assert answers == [[SPOKEN], [SPOKEN[::-1]]] * 8
 
