@@ -54,7 +54,9 @@ class Leading:
         if now - self._looked_at < 1.0:
             return ()
         self._looked_at = now
-        moves = self._mover.tick([_place(member) for member in _living(view, now)], now)
+        living = _living(view, now)
+        usual = min((_each(member) for member in living if _each(member)), default=0.0)
+        moves = self._mover.tick([_place(member, usual) for member in living], now)
         for move in moves:
             log.info("slot.move", slot=move.item, origin=move.origin, target=move.target, reason=move.reason)
         return [(move.item, move.target) for move in moves]
@@ -83,10 +85,20 @@ def _load(said: Heartbeat, now: float) -> ShardLoad:
     )
 
 
-def _place(member: Member) -> Place[int]:
-    """A shard as the mover sees it; what drains is emptied by the coordinator itself, and only takes nothing here."""
+def _each(member: Member) -> float:
+    """Return the load of one of a shard's busy slots."""
+    return member.heartbeat.load / max(1, len(member.heartbeat.busy))
+
+
+def _place(member: Member, usual: float) -> Place[int]:
+    """A shard as the mover sees it; what drains is emptied by the coordinator itself, and only takes nothing here.
+
+    Args:
+        member: The shard.
+        usual: Load of a slot where it is least: what one costs a slow device it does not cost the next.
+    """
     said = member.heartbeat
-    each = said.load / max(1, len(said.busy))
+    each = min(_each(member), usual)
     return Place(
         name=said.owner,
         utilisation=said.load,

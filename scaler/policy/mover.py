@@ -54,7 +54,7 @@ class Item(Generic[Name]):
 
     name: Name
     load: float
-    """Utilisation that it causes where it is."""
+    """Utilisation that it causes where it is, or, if that is less, where it may go."""
     cost: float = 0.0
     """What moving it costs, such as seconds of audio that are not final yet; the cheapest go first."""
 

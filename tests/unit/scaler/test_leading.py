@@ -40,6 +40,14 @@ def test_a_slot_goes_from_a_full_shard_to_one_with_room(leading: Leading) -> Non
     assert list(leading.moves(view, now=0.2)) == []  # one look a second
 
 
+def test_slots_leave_a_slow_shard_for_one_where_they_cost_less(leading: Leading) -> None:
+    """At what they cost the slow device, three calls would fill any other: nobody would ever be helped."""
+    slow = Heartbeat("a", (0, 1, 2), 1.5, False, busy=(0, 1, 2), calls=3, room=0, rung=2)
+    quick = Heartbeat("b", (3, 4), 0.3, False, busy=(3, 4), calls=2, room=2)
+
+    assert list(leading.moves(view_of(slow, quick), now=0.1)) == [(0, "b")]
+
+
 def test_nothing_goes_to_a_shard_that_drains_or_is_gone(leading: Leading) -> None:
     assert list(leading.moves(view_of(beat("a", 0.95), beat("b", 0.0, draining=True)), now=0.1)) == []
     assert list(leading.moves(view_of(beat("a", 0.95), beat("b", 0.0)), now=60.0)) == []
