@@ -116,7 +116,7 @@ bench-long-call: setup ## Whether the last minute of a long call is as fast as i
 sim: setup ## Simulate 250 to 600 calls with a device killed, layer by layer; tables and pictures go to build/sim
 	$(BIN)/python -m scaler.sim
 
-drill: setup ## Slow, kill and drain devices and shards under too many calls; ten minutes, pictures in build/bench
+drill: setup ## Slow, kill and drain devices and shards under too many calls; seven minutes, pictures in build/bench
 	$(BIN)/python -m tests.bench.drill
 
 # The dev lock is made first and holds the others to its versions, so that what was tested is what runs.

@@ -3,7 +3,7 @@
 `python -m tests.bench.drill` plays calls in real time to a standalone server with two devices, then to two shards on a
 real Kafka with one device each, all with base and tiny.en, disturbs them, and watches: latency of finals as the callers
 see it, the rungs, who is refused and how fast, which model wrote each final, whether anything is missing. Each half
-takes five minutes and ends in a PNG and a JSON report.
+takes three and a half minutes and ends in a PNG and a JSON report.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ PROFILE: Final = ROOT / "scaler" / "sim" / "profiles" / "cpu-2-cores.json"
 SCRIPTED_COSTS: Final = '{fixed_s = 0.1, each_s = 0.3, "tiny.en.fixed_s" = 0.05, "tiny.en.each_s" = 0.1}'
 """Seconds of the scripted engine's batches: about what base and tiny.en take for windows of 5 s."""
 DEVICES: Final = DevicesPlan(
-    Load(calls=5, crowd=Crowd(from_s=105, to_s=125, every_s=0.5, last_s=50), ends_s=285), slowed_s=(30, 60), killed_s=75
+    Load(calls=4, crowd=Crowd(from_s=65, to_s=80, every_s=0.5, last_s=25), ends_s=180), slowed_s=(15, 40), killed_s=50
 )
 SHARDS: Final = ShardsPlan(
-    Load(calls=4, crowd=Crowd(from_s=130, to_s=150, every_s=0.5, last_s=45), ends_s=285),
-    slowed_s=(30, 75),
-    started_s=80,
-    drained_s=95,
+    Load(calls=4, crowd=Crowd(from_s=85, to_s=100, every_s=0.5, last_s=25), ends_s=190),
+    slowed_s=(15, 45),
+    started_s=50,
+    drained_s=65,
 )
 """What two cores carry at the best rung, and time for it to come back."""
 SLOTS: Final = 16
