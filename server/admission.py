@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from server.directory import Directory
 from streaming.call import CallSpec
+
+SPREAD: Final = 2.0
+"""How many times longer than others some refused callers are told to wait: those who are refused together must not all
+come back together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class CountingAdmission:
         slots: Returns the slots that are served and have room.
         max_calls: Calls of all tenants together.
         max_calls_per_tenant: Calls of one tenant.
-        retry_after_s: What refused callers are told, in seconds.
+        retry_after_s: The least that refused callers are told, in seconds; ``SPREAD`` times as much is the most.
+        rng: Spreads them.
     """
 
     def __init__(
@@ -60,22 +66,25 @@ class CountingAdmission:
         max_calls: int,
         max_calls_per_tenant: int,
         retry_after_s: float,
+        *,
+        rng: random.Random,
     ) -> None:
         self._directory = directory
         self._slots = slots
         self._max_calls = max_calls
         self._max_calls_per_tenant = max_calls_per_tenant
         self._retry_after_s = retry_after_s
+        self._rng = rng
 
     def room(self, tenant: str, now: float) -> Refused | None:
         """Return why a tenant's next call could not come in."""
         del now
         if not self._slots():
-            return Refused(503, self._retry_after_s, "overloaded", "calls cannot be served at the moment; try again")
+            return self._later(503, "calls cannot be served at the moment; try again")
         if self._directory.live >= self._max_calls:
-            return Refused(503, self._retry_after_s, "overloaded", "the server is full; try again")
+            return self._later(503, "the server is full; try again")
         if self._directory.live_of(tenant) >= self._max_calls_per_tenant:
-            return Refused(429, self._retry_after_s, "overloaded", "your limit of calls is reached; try again")
+            return self._later(429, "your limit of calls is reached; try again")
         return None
 
     def decide(self, spec: CallSpec, now: float) -> Accepted | Refused:
@@ -83,3 +92,7 @@ class CountingAdmission:
         if self._directory.find(spec.call) is not None:  # a transcript that is over stays as it is
             return Refused(409, None, "duplicate_call", "a call of this id exists or did lately; choose another id")
         return self.room(spec.tenant, now) or Accepted(self._directory.emptiest(self._slots()))
+
+    def _later(self, status: int, message: str) -> Refused:
+        wait_s = self._retry_after_s * self._rng.uniform(1.0, SPREAD)
+        return Refused(status, round(wait_s, 1), "overloaded", message)

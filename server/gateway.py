@@ -6,6 +6,7 @@ import asyncio
 import http
 import json
 import logging
+import random
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -134,6 +135,7 @@ class Gateway:
             limits.max_calls,
             limits.max_calls_per_tenant,
             limits.retry_after_s,
+            rng=random.Random(),  # noqa: S311  chance, not secrecy
         )
         self.delivery = Delivery(source, self.directory, self._metrics, clock, limits.keep_ended_s, starts=starts)
         """What calls say."""

@@ -232,10 +232,11 @@ async def test_a_full_server_says_so_before_the_upgrade_and_a_race_for_the_last_
             async with connect(served.url("/v1/stream")):
                 pass
         assert refused.value.response.status_code == 503
-        assert refused.value.response.headers["Retry-After"] == "5"
+        assert 5 <= int(refused.value.response.headers["Retry-After"]) <= 10
         await say(late, {**START, "call": "late"})
         messages, closed_with = await close_of(late)
-        assert (messages[0]["code"], messages[0]["retry_after_s"], closed_with) == ("overloaded", 5.0, 1013)
+        assert (messages[0]["code"], closed_with) == ("overloaded", 1013)
+        assert 5.0 <= float(str(messages[0]["retry_after_s"])) <= 10.0
 
 
 async def test_a_second_call_of_the_same_id_is_refused() -> None:

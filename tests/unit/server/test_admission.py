@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from server.admission import Accepted, CountingAdmission, Refused
+from server.admission import SPREAD, Accepted, CountingAdmission, Refused
 from server.directory import ENDED_KEPT, Directory, Place
 from streaming.call import AudioFormat, CallSpec, Encoding
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
 from streaming.record_codec import decode
 from streaming.records import CallPlaced, CallRemoved
+from tests.support.dice import thrown
 
 
 def spec(call: str, tenant: str = "acme") -> CallSpec:
@@ -19,7 +20,9 @@ def spec(call: str, tenant: str = "acme") -> CallSpec:
 
 
 def admission(directory: Directory, slots: Collection[int] = range(3), calls: int = 4) -> CountingAdmission:
-    return CountingAdmission(directory, lambda: slots, max_calls=calls, max_calls_per_tenant=3, retry_after_s=5.0)
+    return CountingAdmission(
+        directory, lambda: slots, max_calls=calls, max_calls_per_tenant=3, retry_after_s=5.0, rng=thrown(1)
+    )
 
 
 def admit(directory: Directory, call: str, tenant: str = "acme") -> Accepted | Refused:
@@ -44,11 +47,27 @@ def test_the_limits_of_a_tenant_and_of_all_are_different_answers() -> None:
         admit(directory, call)
     refused = admit(directory, "d")
     assert isinstance(refused, Refused)
-    assert (refused.status, refused.code, refused.retry_after_s) == (429, "overloaded", 5.0)
+    assert (refused.status, refused.code) == (429, "overloaded")
     assert isinstance(admit(directory, "d", "other"), Accepted)
     full = admission(directory).room("third", 0.0)
     assert full is not None
     assert full.status == 503
+
+
+def test_callers_who_are_refused_together_are_told_to_come_back_at_different_times() -> None:
+    """Hundreds that are turned away in a burst would be the next burst; the same seed spreads them the same way."""
+    directory = Directory(MemoryLog(slots=3))
+    full = admission(directory, calls=0)
+    told = [refused.retry_after_s or 0.0 for refused in (full.room("acme", 0.0) for _ in range(100)) if refused]
+    again = admission(directory, calls=0)
+    first = again.room("acme", 0.0)
+
+    assert len(told) == 100
+    assert min(told) >= 5.0
+    assert max(told) <= SPREAD * 5.0
+    assert max(sum(low <= wait < low + 1.0 for wait in told) for low in range(5, 10)) < 40
+    assert first is not None
+    assert first.retry_after_s == told[0]
 
 
 def test_an_id_is_refused_while_its_call_is_known_even_if_it_is_over() -> None:

@@ -24,6 +24,7 @@ from streaming.log import Topic
 from streaming.log.memory import MemoryLog
 from streaming.record_codec import decode
 from streaming.records import INTERNAL, UNTIMED, AudioChunk, CallClosed, CallEnded, CallOpened, Partial
+from tests.support.dice import thrown
 
 SPEC = CallSpec(call="call-1", tenant="acme", audio=AudioFormat(Encoding.MULAW, 8000), labels=("customer",))
 CLOSED = CallClosed(0, "call-1", "hangup", 1.0, 0.0)
@@ -142,7 +143,7 @@ class Setup:
             log=self.log,
             directory=directory,
             delivery=Delivery(self.log, directory, metrics, lambda: self.now, 10.0),
-            admission=CountingAdmission(directory, lambda: [0], 10, 10, 5.0),
+            admission=CountingAdmission(directory, lambda: [0], 10, 10, 5.0, rng=thrown(1)),
             metrics=metrics,
             limits=limits or Limits(),
             clock=lambda: self.now,
