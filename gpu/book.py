@@ -1,11 +1,12 @@
 """What windows cost on the devices of a pool, learned from their batches: for whoever decides about load.
 
-A device's own cost model knows buckets; from outside a batch's model, size, longest window and time are seen. Its
+A device's own cost model knows buckets; from outside a batch's model, beam, size, longest window and time are seen. Its
 time is taken to grow with the audio in it, each window as long as the longest. By the number of windows alone, short
 partials that come together and long finals that come alone look as if a larger batch cost nothing more, and there seems
-to be more room than there is. Costs before the first batch come from a profile, or from the dearest model seen so far:
-of a model that never ran, nothing good is assumed. The profile counts again for a model that has not run for a while:
-it was left because it cost too much just then, and would be taken to cost that for ever.
+to be more room than there is. Costs before the first batch come from the devices' warm-up, from a profile, or from the
+dearest model seen so far: of a model that never ran, nothing good is assumed. What was measured counts again for a model
+or beam that has not run for a while: it was left because it cost too much just then, and would be taken to cost that
+for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final
 
-from gpu.cost import Cost, CostModel
+from gpu.cost import Cost, CostModel, Timing
 from gpu.spec import DeviceSpec
 
 __all__ = ["CostBook"]
@@ -28,12 +29,15 @@ UNKNOWN_S: Final = 0.1
 is known."""
 
 STALE_S: Final = 20.0
-"""Seconds of others' batches after which what a model was seen to cost gives way to what it was measured to cost."""
+"""Seconds of others' batches after which what windows were seen to cost gives way to what they were measured to."""
 
 TICKS_PER_S: Final = 10
 
 FRAMES_PER_S: Final = 100
 """Of a mel spectrogram."""
+
+_Lane = tuple[str, int]
+"""A model and a beam."""
 
 
 class CostBook:
@@ -46,11 +50,11 @@ class CostBook:
     def __init__(self, specs: Sequence[DeviceSpec]) -> None:
         self._streams = specs[0].streams
         self._max_batch = specs[0].max_batch
+        self._decodes = specs[0].decodes
         self._measured = CostModel(_blended(specs[0].profile))
-        self._costs = CostModel(_blended(specs[0].profile))
-        self._profiled = frozenset(cost.model for cost in specs[0].profile)
-        self._known = set(self._profiled)
-        self._seen_at: dict[tuple[str, int], float] = {}
+        self._seen = CostModel(_blended(specs[0].profile))
+        self._measured_lanes: set[_Lane] = {(cost.model, cost.beam) for cost in specs[0].profile}
+        self._seen_at: dict[_Lane, float] = {}
         self._newest_at = 0.0
 
     def observe(self, model: str, beam: int, size: int, *, longest_s: float, seconds: float, now: float) -> None:
@@ -58,31 +62,50 @@ class CostBook:
 
         Args:
             model: That decoded it.
-            beam: Of the rung in force.
+            beam: The widest of its windows'.
             size: Windows in it.
             longest_s: Seconds of audio in the longest of them.
             seconds: It took.
             now: Monotonic seconds.
         """
-        self._known.add(model)
         self._seen_at[model, beam] = self._newest_at = now
-        self._costs.observe((model, beam), size * _ticks(longest_s), seconds, now)
+        self._seen.observe((model, beam), size * _ticks(longest_s), seconds, now)
+
+    def learn(self, timings: Iterable[Timing], now: float) -> None:
+        """Learn from a device's warm-up what is not known yet: a device that starts again changes nothing.
+
+        Args:
+            timings: Of its batches.
+            now: Monotonic seconds.
+        """
+        known = self._measured_lanes | self._seen_at.keys()
+        for timing in timings:
+            lane = timing.model, timing.beam
+            if lane not in known:
+                self._measured_lanes.add(lane)
+                for costs in (self._measured, self._seen):
+                    costs.observe(lane, timing.size * _ticks(timing.audio_s), timing.took_s, now)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the cost of all that the devices will decode was measured, so that nothing has to be assumed."""
+        return bool(self._decodes) and self._measured_lanes.issuperset(self._decodes)
 
     def window_s(self, model: str, beam: int, seconds: float) -> float:
         """Seconds of a whole device that a window of so much audio takes in a full batch of such."""
-        if model in self._known:
-            return self._each_s(model, beam, seconds)
-        return max((self._each_s(known, beam, seconds) for known in self._known), default=UNKNOWN_S)
+        lane, known = (model, beam), self._measured_lanes | self._seen_at.keys()
+        lanes = {lane} & known or {each for each in known if each[0] == model} or known
+        return max((self._each_s(each, seconds) for each in lanes), default=UNKNOWN_S)
 
-    def _each_s(self, model: str, beam: int, seconds: float) -> float:
-        ticks, costs = _ticks(seconds), self._believed(model, beam)
-        fits = costs.largest_within((model, beam), BATCH_S)
+    def _each_s(self, lane: _Lane, seconds: float) -> float:
+        ticks, costs = _ticks(seconds), self._believed(lane)
+        fits = costs.largest_within(lane, BATCH_S)
         size = max(1, self._max_batch if fits is None else min(fits // ticks, self._max_batch))
-        return costs.predict((model, beam), size * ticks) / size / self._streams
+        return costs.predict(lane, size * ticks) / size / self._streams
 
-    def _believed(self, model: str, beam: int) -> CostModel:
-        stale = self._newest_at - self._seen_at.get((model, beam), self._newest_at) > STALE_S
-        return self._measured if stale and beam == 1 and model in self._profiled else self._costs
+    def _believed(self, lane: _Lane) -> CostModel:
+        stale = self._newest_at - self._seen_at.get(lane, self._newest_at) > STALE_S
+        return self._measured if stale and lane in self._measured_lanes else self._seen
 
 
 def _ticks(seconds: float) -> int:
@@ -91,17 +114,16 @@ def _ticks(seconds: float) -> int:
 
 
 def _blended(profile: Iterable[Cost]) -> list[Cost]:
-    """One line for each model, of all its buckets, over the audio in a batch and under a greedy beam's key."""
-    by_model: dict[str, list[Cost]] = {}
+    """One line for each model and beam, of all its buckets, over the audio in a batch."""
+    by_lane: dict[_Lane, list[Cost]] = {}
     for cost in profile:
-        by_model.setdefault(cost.model, []).append(cost)
+        by_lane.setdefault((cost.model, cost.beam), []).append(cost)
     return [
-        Cost(model, "1", fmean(cost.fixed_s for cost in costs), fmean(cost.each_s / _length(cost) for cost in costs))
-        for model, costs in by_model.items()
+        Cost(
+            model,
+            str(beam),
+            fmean(cost.fixed_s for cost in costs),
+            fmean(cost.each_s / _ticks(cost.frames / FRAMES_PER_S) for cost in costs),
+        )
+        for (model, beam), costs in by_lane.items()
     ]
-
-
-def _length(cost: Cost) -> int:
-    """Return how long the windows of a bucket are padded to; ``gpu.engine.Bucket`` puts their frames first."""
-    frames, _, _ = cost.bucket.partition("+")
-    return _ticks(int(frames) / FRAMES_PER_S)

@@ -1,7 +1,8 @@
 """What a batch will cost: seconds as a straight line over its size, fitted while the device works.
 
 Every (model, bucket) has a line of its own, ``seconds = fixed + each * size``, by least squares over its last batches.
-Before it has any, a line measured earlier (the profile), the slowest line of the same model, or a guess stands in.
+Before it has any, a line measured earlier (the profile), one measured as the device started, the slowest line of the
+same model, or a guess stands in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Cost", "CostModel", "Feeler", "Lane", "Line"]
+__all__ = ["Cost", "CostModel", "Feeler", "Lane", "Line", "Timing"]
 
 Lane = tuple[str, Hashable]
 """A model's name, and what that model's engine wants kept apart."""
@@ -73,6 +74,30 @@ class Cost:
         """Without the margin."""
         return Line(self.fixed_s, self.each_s)
 
+    @property
+    def frames(self) -> int:
+        """Length of the bucket's windows with their padding; ``gpu.engine.Bucket`` puts it first."""
+        return int(self.bucket.partition("x")[0].partition("+")[0])
+
+    @property
+    def beam(self) -> int:
+        """Of the bucket; ``gpu.engine.Bucket`` puts it last, and leaves out 1."""
+        return int(self.bucket.partition("x")[2] or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One batch that a device decoded before it was ready, to see how long it takes."""
+
+    model: str
+    beam: int
+    size: int
+    """Windows in it."""
+    audio_s: float
+    """Seconds of audio in each."""
+    took_s: float
+    """Seconds it took."""
+
 
 GUESS: Final = Line(0.06, 0.02)
 """Of a device nothing is known about: between a small model on a processor core and a large one on a GPU."""
@@ -119,10 +144,12 @@ class CostModel:
 
     Args:
         profile: Measured earlier; drift is judged against it.
+        warm_up: Measured when the device started. A moment's look, so that drift is not judged against it.
     """
 
-    def __init__(self, profile: Iterable[Cost] = ()) -> None:
+    def __init__(self, profile: Iterable[Cost] = (), warm_up: Iterable[Cost] = ()) -> None:
         self._profile = {(cost.model, cost.bucket): cost for cost in profile}
+        self._warm_up = {(cost.model, cost.bucket): cost.line for cost in warm_up}
         self._fits: dict[Lane, _Fit] = {}
         self._off: tuple[float, float] | None = None  # when the predictions that are wrong began, and the last one
         self._wrong_since: float | None = None
@@ -219,7 +246,11 @@ class CostModel:
         known = self._known(bucket)
         if known:
             return known.line
-        same_model = [fit.line for (model, _), fit in self._fits.items() if model == bucket[0]]
+        seen = self._warm_up.get((bucket[0], str(bucket[1])))
+        if seen:
+            return seen
+        fits = [fit.line for (model, _), fit in self._fits.items() if model == bucket[0]]
+        same_model = fits or [line for (model, _), line in self._warm_up.items() if model == bucket[0]]
         return max(same_model, key=lambda line: line.at(1), default=GUESS)
 
 

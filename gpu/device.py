@@ -21,18 +21,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
 from gpu.batcher import Batch, Batcher, Dropped
-from gpu.cost import CostModel, Lane
+from gpu.cost import Cost, CostModel, Lane, Timing
 from gpu.engine import Engine
 from gpu.engines import build
 from gpu.errors import EngineError, FrontEndFailed, OutOfMemory
 from gpu.memory import CardLost, Meter, meter_of
 from gpu.spec import DeviceSpec
+from gpu.timing import costs_of, time_batches
 from gpu.wire import (
     Answered,
     Began,
@@ -77,6 +78,7 @@ class Dispatcher:
         spec: What this device is.
         rung: Models in force.
         engines: By model; all warm.
+        warm_up: What their batches cost, as the warm-up showed.
         meter: Reads the device's memory, if anything does.
         send: Takes messages for the shard.
         die: Ends the process over a fault.
@@ -89,6 +91,7 @@ class Dispatcher:
         rung: Rung,
         engines: Mapping[str, Engine],
         *,
+        warm_up: Iterable[Cost] = (),
         meter: Meter | None = None,
         send: Callable[[Message], None],
         die: Callable[[Fault], None],
@@ -102,7 +105,7 @@ class Dispatcher:
         self._send = send
         self._die = die
         self._clock = clock
-        self._costs = CostModel(spec.profile)
+        self._costs = CostModel(spec.profile, warm_up)
         self._batcher = Batcher(self._bucket, self._costs, streams=spec.streams, max_batch=spec.max_batch)
         self._threads = ThreadPoolExecutor(spec.streams, thread_name_prefix="stream")
         self._loop = asyncio.get_running_loop()
@@ -227,8 +230,9 @@ class Dispatcher:
             for hypothesis, queued_s in zip(hypotheses, batch.queued_s, strict=True)
         )
         jobs = tuple(job.job for job in batch.jobs)
+        beam = max(job.window.beam for job in batch.jobs)
         longest_s = max(job.window.seconds for job in batch.jobs)
-        self._send(Answered(batch.model, seconds, longest_s, jobs, filled))
+        self._send(Answered(batch.model, beam, seconds, longest_s, jobs, filled))
 
     def _out_of_memory(self, batch: Batch, problem: OutOfMemory) -> None:
         jobs = tuple(job.job for job in batch.jobs)
@@ -266,11 +270,12 @@ def _timed(engine: Engine, windows: Sequence[Window]) -> tuple[Sequence[Hypothes
     return hypotheses, time.perf_counter() - began
 
 
-def _load(spec: DeviceSpec) -> dict[str, Engine]:
-    engines = {model: build(spec, model) for model in spec.models}
+def _load(start: Start) -> tuple[dict[str, Engine], tuple[Timing, ...]]:
+    engines = {model: build(start.spec, model) for model in start.spec.models}
+    _check_beam(start.rung, engines)
     for engine in engines.values():
         engine.warm_up()
-    return engines
+    return engines, start.timings or time_batches(start.spec, engines)
 
 
 def _check_beam(rung: Rung, engines: Mapping[str, Engine]) -> None:
@@ -306,17 +311,22 @@ class _Process:
         start = await self._started
         began = time.monotonic()
         try:
-            engines = await asyncio.to_thread(_load, start.spec)
-            _check_beam(start.rung, engines)
+            engines, timings = await asyncio.to_thread(_load, start)
             meter = meter_of(start.spec.device)
         except Exception as problem:  # noqa: BLE001  a folder, a library, a driver: whatever it is, the shard is told
             self._die(Fault(FaultKind.START, f"{type(problem).__name__}: {problem}", fatal=True))
             await asyncio.Event().wait()
             return
         self._dispatcher = Dispatcher(
-            start.spec, start.rung, engines, meter=meter, send=self._answers.send, die=self._die
+            start.spec,
+            start.rung,
+            engines,
+            warm_up=costs_of(engines, timings),
+            meter=meter,
+            send=self._answers.send,
+            die=self._die,
         )
-        self._answers.send(Ready(time.monotonic() - began))
+        self._answers.send(Ready(time.monotonic() - began, timings))
         async with asyncio.TaskGroup() as tasks:
             reports = tasks.create_task(self._report(self._dispatcher), name="device-load-reports")
             await self._leave.wait()

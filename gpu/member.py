@@ -9,6 +9,7 @@ from typing import Final
 
 from gpu.batcher import Load
 from gpu.child import Child
+from gpu.cost import Timing
 from gpu.memory import Memory
 from gpu.spec import DeviceSpec
 from gpu.status import DeviceState, DeviceStatus
@@ -60,6 +61,8 @@ class Member:
     ready_at: float | None = None
     reported_at: float | None = None
     load_s: float | None = None
+    timings: tuple[Timing, ...] = ()
+    """What batches took in its warm-up; its next life is spared that."""
     memory: Memory | None = None
     held: bool = False
     """Whether it gets no jobs because somebody said so."""

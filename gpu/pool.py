@@ -308,9 +308,10 @@ class DevicePool:
             case LoadReport(load, drifting, memory):
                 device.load, device.drifting, device.memory = load, drifting, memory
                 device.reported_at = self._clock()
-            case Ready(load_s):
+            case Ready(load_s, timings):
                 log.info("device.ready", device=device.spec.name, load_s=round(load_s, 3))
-                device.ready_at, device.load_s = self._clock(), load_s
+                device.ready_at, device.load_s, device.timings = self._clock(), load_s, timings
+                self._observer.device_timed(device.spec.name, timings)
                 self._change(device, DeviceState.READY)
                 device.send(SetRung(self._rung))
                 self._resettle()
@@ -329,7 +330,7 @@ class DevicePool:
         device.took(message.seconds, len(message.jobs))
         for number, hypothesis in zip(message.jobs, message.hypotheses, strict=True):
             self._settle(device, number, hypothesis)
-        self._observer.batch_done(device.spec.name, message.model, message.hypotheses, message.longest_s)
+        self._observer.batch_done(device.spec.name, message.model, message.beam, message.hypotheses, message.longest_s)
 
     def _settle(self, device: Member, number: int, outcome: Hypothesis | Exception) -> None:
         device.running.discard(number)
@@ -372,7 +373,7 @@ class DevicePool:
         try:
             async with Child(lambda message: self._hear(device, message)) as child:
                 device.child = child
-                child.send(Start(device.spec, self._rung))
+                child.send(Start(device.spec, self._rung, device.timings))
                 await child.gone()
                 self._bereave(
                     device, silent=child.fell_silent

@@ -35,5 +35,7 @@ class DeviceSpec:
     """Least seconds a batch is given before it counts as stuck; five times its prediction where that is more."""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
     """What else the engine's constructor takes."""
+    decodes: tuple[tuple[str, int], ...] = ()
+    """Model and beam of the windows it will be given, each pair once: their batches are timed before it is ready."""
     profile: tuple[Cost, ...] = ()
     """Costs measured earlier."""

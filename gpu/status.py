@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gpu.batcher import Load, Why
+from gpu.cost import Timing
 from gpu.memory import Memory
 from gpu.wire import FaultKind
 from streaming.decoding import Hypothesis
@@ -73,15 +74,22 @@ class PoolStatus:
 class PoolObserver(Protocol):
     """Hears what the devices do, for metrics."""
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
         """A batch was decoded.
 
         Args:
             device: Name of who decoded it.
             model: That did.
+            beam: The widest of its windows'.
             hypotheses: They say how long each job waited and how long the batch took.
             longest_s: Seconds of audio in the longest window.
         """
+        ...
+
+    def device_timed(self, device: str, timings: Sequence[Timing]) -> None:
+        """A device is about to take jobs, and batches took so long in its warm-up."""
         ...
 
     def job_undone(self, device: str, why: Why) -> None:
@@ -100,7 +108,12 @@ class PoolObserver(Protocol):
 class Unobserved:
     """An observer that does not listen."""
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
+        """Ignore it."""
+
+    def device_timed(self, device: str, timings: Sequence[Timing]) -> None:
         """Ignore it."""
 
     def job_undone(self, device: str, why: Why) -> None:

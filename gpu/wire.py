@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from gpu.batcher import Load, Why
-from gpu.cost import Cost
+from gpu.cost import Cost, Timing
 from gpu.memory import Memory
 from gpu.spec import DeviceSpec
 from streaming.call import Encoding
@@ -86,6 +86,8 @@ class Start:
 
     spec: DeviceSpec
     rung: Rung
+    timings: tuple[Timing, ...] = ()
+    """What it found out in an earlier life: it need not look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Ready:
 
     load_s: float
     """Seconds that took."""
+    timings: tuple[Timing, ...] = ()
+    """What batches took in its warm-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ class Answered:
     """A batch is done."""
 
     model: str
+    beam: int
+    """The widest of its windows'."""
     seconds: float
     longest_s: float
     """Of audio in the longest window."""
@@ -217,6 +223,7 @@ def encode(message: Message) -> bytes:
         case Answered():
             head = {
                 "model": message.model,
+                "beam": message.beam,
                 "seconds": message.seconds,
                 "longest_s": message.longest_s,
                 "jobs": message.jobs,
@@ -295,12 +302,18 @@ def _start(head: dict[str, Any]) -> Start:
     spec = head["spec"]
     spec["models"] = tuple(spec["models"])
     spec["profile"] = tuple(Cost(**cost) for cost in spec["profile"])
-    return Start(DeviceSpec(**spec), Rung(**head["rung"]))
+    spec["decodes"] = tuple((model, beam) for model, beam in spec["decodes"])
+    return Start(DeviceSpec(**spec), Rung(**head["rung"]), _timings(head))
+
+
+def _timings(head: dict[str, Any]) -> tuple[Timing, ...]:
+    return tuple(Timing(**timing) for timing in head["timings"])
 
 
 def _answered(head: dict[str, Any]) -> Answered:
     hypotheses = tuple(_load(dumped) for dumped in head["hypotheses"])
-    return Answered(head["model"], head["seconds"], head["longest_s"], tuple(head["jobs"]), hypotheses)
+    jobs = tuple(head["jobs"])
+    return Answered(head["model"], head["beam"], head["seconds"], head["longest_s"], jobs, hypotheses)
 
 
 _READERS: Final[Mapping[str, Callable[[dict[str, Any], bytes], Message]]] = {
@@ -308,7 +321,7 @@ _READERS: Final[Mapping[str, Callable[[dict[str, Any], bytes], Message]]] = {
     "Submit": lambda head, body: Submit(_job(head, body), head["alone"]),
     "Cancel": lambda head, _: Cancel(**head),
     "SetRung": lambda head, _: SetRung(Rung(**head["rung"])),
-    "Ready": lambda head, _: Ready(**head),
+    "Ready": lambda head, _: Ready(head["load_s"], _timings(head)),
     "Began": lambda head, _: Began(tuple(head["jobs"])),
     "Answered": lambda head, _: _answered(head),
     "Undone": lambda head, _: Undone(head["job"], Why(head["why"])),

@@ -9,6 +9,7 @@ from typing import Final
 
 from gpu.batcher import Why
 from gpu.book import CostBook
+from gpu.cost import Timing
 from gpu.pool import DevicePool
 from gpu.spec import DeviceSpec
 from gpu.status import DeviceState
@@ -48,7 +49,6 @@ class GovernedDevices:
         self._book = CostBook(specs)
         self._observer = observer
         self._clock = clock
-        self._rung = ladder[0]
         self.pool = DevicePool(specs, ladder[0], observer=self)
         """The devices."""
         metrics.expected_wait.set_function(self.pool.expected_wait_s)
@@ -65,6 +65,11 @@ class GovernedDevices:
     def window_s(self, model: str, seconds: float, beam: int) -> float:
         """Seconds of a whole device that a window takes in a full batch."""
         return self._book.window_s(model, beam, seconds)
+
+    @property
+    def measured(self) -> bool:
+        """Whether that was measured of all windows there may be."""
+        return self._book.measured
 
     def signs(self) -> Sequence[DeviceSigns]:
         """What each device says of itself."""
@@ -92,19 +97,23 @@ class GovernedDevices:
 
     def set_rung(self, rung: Rung) -> None:
         """Put the models of a rung in force."""
-        self._rung = rung
         self.pool.set_rung(rung)
 
     # --- what the devices do, on its way to the metrics --------------------------------------------------------------
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
         """A batch was decoded."""
         if hypotheses:
             took_s = hypotheses[0].compute_s
-            self._book.observe(
-                model, self._rung.beam, len(hypotheses), longest_s=longest_s, seconds=took_s, now=self._clock()
-            )
-        self._observer.batch_done(device, model, hypotheses, longest_s)
+            self._book.observe(model, beam, len(hypotheses), longest_s=longest_s, seconds=took_s, now=self._clock())
+        self._observer.batch_done(device, model, beam, hypotheses, longest_s)
+
+    def device_timed(self, device: str, timings: Sequence[Timing]) -> None:
+        """A device is about to take jobs."""
+        del device  # those of a pool are taken to be alike
+        self._book.learn(timings, self._clock())
 
     def job_undone(self, device: str, why: Why) -> None:
         """A job left a device's queue without being decoded."""

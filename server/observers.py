@@ -60,9 +60,11 @@ class DeviceObserver:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
         """Count a batch: its size, its time, and how long its windows waited."""
-        del longest_s
+        del beam, longest_s
         self._metrics.batch_size.labels(device, model).observe(len(hypotheses))
         if hypotheses:
             self._metrics.batch_seconds.labels(device, model).observe(hypotheses[0].compute_s)

@@ -287,6 +287,7 @@ def device_specs(devices: Devices, ladder: Ladder) -> list[DeviceSpec]:
                 max_batch=devices.max_batch,
                 stuck_after_s=CPU_STUCK_AFTER_S if on_cpu else GPU_STUCK_AFTER_S,
                 options=devices.options,
+                decodes=ladder.decodes,
                 profile=costs,
             )
         )

@@ -70,6 +70,12 @@ class Ladder:
         return iter(self.rungs)
 
     @property
+    def decodes(self) -> tuple[tuple[str, int], ...]:
+        """Model and beam of every kind of window it asks for, each once: partials are always greedy."""
+        wanted = (((rung.partial_model, 1), (rung.final_model, rung.beam)) for rung in self.rungs)
+        return tuple(dict.fromkeys(pair for pairs in wanted for pair in pairs))
+
+    @property
     def models(self) -> tuple[str, ...]:
         """All models of all rungs, each once, those of the best rung first: what a device must hold."""
         return tuple(dict.fromkeys(model for rung in self.rungs for model in rung.models))

@@ -90,9 +90,11 @@ class TallyingDeviceObserver(DeviceObserver):
         super().__init__(metrics)
         self._tally = tally
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
         """Remember how long it took and how long its windows waited."""
-        super().batch_done(device, model, hypotheses, longest_s)
+        super().batch_done(device, model, beam, hypotheses, longest_s)
         done = self._tally.device(device)
         done.batches += 1
         done.windows += len(hypotheses)

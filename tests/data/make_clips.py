@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from streaming.audio import encode
 from streaming.call import Encoding
 from streaming.decoding import Float32Array
 from tests.bench.corpus import speech_folder
@@ -16,6 +17,10 @@ from tests.data.make_call import telephone_audio
 from tests.support.audio_files import TELEPHONE_RATE, WIDEBAND_RATE, read_audio, resample, write_wav
 
 HERE: Final = Path(__file__).parent / "clips"
+
+WARM_UP: Final = Path(__file__).parents[2] / "gpu" / "speech.ulaw"
+"""What devices decode before they are ready (``gpu.timing``). In the public domain: it goes wherever the code goes."""
+WARM_UP_SOURCE: Final = "ljspeech/LJ001-0001.flac"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ def main() -> None:
         write_wav(HERE / f"{cut.name}.wav", resample(audio, rate, WIDEBAND_RATE), WIDEBAND_RATE, Encoding.L16)
     for name, audio in SYNTHETIC.items():
         write_wav(HERE / f"{name}.wav", audio, TELEPHONE_RATE, Encoding.MULAW)
+    WARM_UP.write_bytes(encode(telephone_audio(folder / WARM_UP_SOURCE, None), Encoding.MULAW))
     texts = {cut.name: cut.text for cut in (*TELEPHONE, *WIDEBAND)} | dict.fromkeys(SYNTHETIC, "")
     (HERE / "texts.json").write_text(json.dumps(texts, indent=2) + "\n")
 

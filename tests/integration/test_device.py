@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from gpu.batcher import Why
+from gpu.cost import Timing
 from gpu.device import REPORT_EVERY_S
 from gpu.engines import build
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
@@ -52,15 +53,23 @@ class Recorder:
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, str, int]] = []
+        self.timings: list[tuple[str, tuple[Timing, ...]]] = []
         self.undone: list[Why] = []
         self.faults: list[FaultKind] = []
         self.states: list[tuple[str, DeviceState]] = []
         self._news = asyncio.Condition()
         self._tellers: set[asyncio.Task[None]] = set()
 
-    def batch_done(self, device: str, model: str, hypotheses: Sequence[Hypothesis], longest_s: float) -> None:
+    def batch_done(
+        self, device: str, model: str, beam: int, hypotheses: Sequence[Hypothesis], longest_s: float
+    ) -> None:
         assert longest_s > 0
+        assert beam > 0
         self.batches.append((device, model, len(hypotheses)))
+        self._tell()
+
+    def device_timed(self, device: str, timings: Sequence[Timing]) -> None:
+        self.timings.append((device, tuple(timings)))
         self._tell()
 
     def job_undone(self, device: str, why: Why) -> None:
@@ -626,6 +635,22 @@ def test_a_pool_that_cannot_work_is_refused_at_once(names: tuple[str, ...], rung
     """Mistakes in the settings show at the start, not with the first call."""
     with pytest.raises(ValueError, match=problem):
         DevicePool([device(name) for name in names], rung)
+
+
+async def test_a_device_times_its_batches_once_and_is_told_when_it_starts_again() -> None:
+    """Calls wait for a device that died: it must not look again at what is known."""
+    observer = Recorder()
+    decodes = (("small", 1), ("large", 5))
+    options = {"fixed_s": 0.002}
+    spec = DeviceSpec(name="one", models=("small", "large"), engine="scripted", options=options, decodes=decodes)
+    async with pool_of(spec, observer=observer) as pool:
+        os.kill(pid_of(pool), signal.SIGKILL)
+        await observer.until(lambda: len(observer.timings) == 2)
+
+    (_, first), (_, again) = observer.timings
+    assert {(timing.model, timing.beam) for timing in first} == set(spec.decodes)
+    assert all(timing.took_s >= 0.002 for timing in first)
+    assert again == first
 
 
 async def test_a_number_in_use_is_refused() -> None:

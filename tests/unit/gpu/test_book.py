@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gpu.book import STALE_S, UNKNOWN_S, CostBook
-from gpu.cost import Cost
+from gpu.cost import Cost, Timing
 from gpu.spec import DeviceSpec
 
 
@@ -86,3 +88,47 @@ def test_where_nothing_was_measured_what_was_seen_stands() -> None:
     book.observe("b", 1, 1, longest_s=3.0, seconds=0.1, now=2 * STALE_S)
 
     assert book.window_s("a", 1, 3.0) == seen
+
+
+def timings(model: str, beam: int, fixed_s: float, each_s: float) -> list[Timing]:
+    """What a warm-up shows of a model whose batches cost so much, and so much for each second of audio."""
+    return [
+        Timing(model, beam, size, audio_s, fixed_s + each_s * size * audio_s)
+        for size in (1, 4)
+        for audio_s in (2.0, 6.0)
+    ]
+
+
+def test_a_warm_up_is_known_from_the_start_each_beam_by_itself() -> None:
+    """Finals with a beam cost twice what greedy ones do: taken together, neither is right."""
+    book = CostBook([replace(spec(), decodes=(("a", 1), ("a", 5)))])
+    assert not book.measured
+    book.learn([*timings("a", 1, 0.1, 0.01), *timings("a", 5, 0.2, 0.02)], now=0.0)
+
+    assert book.measured
+    assert book.window_s("a", 1, 3.0) == pytest.approx((0.1 + 0.01 * 3 * 4) / 4 / 2)
+    assert book.window_s("a", 5, 3.0) == pytest.approx((0.2 + 0.02 * 3 * 4) / 4 / 2)
+
+
+def test_a_device_that_starts_again_changes_nothing_that_is_known() -> None:
+    """Its warm-up is a moment's look, beside whatever else the machine was doing; calls have shown more since."""
+    book = CostBook([spec()])
+    book.learn(timings("a", 1, 0.1, 0.01), now=0.0)
+    for size in (1, 2, 3):
+        book.observe("a", 1, size, longest_s=3.0, seconds=0.1 + 0.03 * size, now=1.0)
+    before = book.window_s("a", 1, 3.0)
+    book.learn([*timings("a", 1, 5.0, 1.0), *timings("b", 1, 0.2, 0.1)], now=2.0)
+
+    assert book.window_s("a", 1, 3.0) == before
+    assert book.window_s("b", 1, 3.0) == pytest.approx((0.2 + 0.1 * 3 * 2) / 2 / 2)
+
+
+def test_a_profile_of_greedy_decodes_leaves_the_others_to_the_warm_up() -> None:
+    book = CostBook([replace(spec(Cost("a", "300+0", 0.1, 0.03)), decodes=(("a", 1), ("a", 5)))])
+    assert not book.measured
+    assert book.window_s("a", 5, 3.0) == book.window_s("a", 1, 3.0)
+
+    book.learn(timings("a", 5, 0.2, 0.02), now=0.0)
+
+    assert book.measured
+    assert book.window_s("a", 5, 3.0) > book.window_s("a", 1, 3.0)

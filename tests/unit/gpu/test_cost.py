@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu.cost import DRIFT_S, RIGHT_AGAIN, Cost, CostModel, Feeler, Line
+from gpu.engine import Bucket
 
 SMALL = ("tiny", 300)
 LARGE = ("tiny", 600)
@@ -81,6 +82,25 @@ def test_a_profile_stands_in_until_there_is_data() -> None:
 
     assert costs.predict(SMALL, 2) == 2.0
     assert costs.predict(LARGE, 2) < 1.0
+
+
+def test_a_warm_up_stands_in_too_and_says_nothing_of_drift() -> None:
+    """It is a moment's look beside whatever else the machine was doing; a bench's profile is more than that."""
+    costs = CostModel([Cost("tiny", "300", 1.0, 0.5)], [Cost("tiny", "300", 9.0, 9.0), Cost("tiny", "600", 2.0, 1.0)])
+
+    assert costs.predict(SMALL, 2) == 2.0
+    assert costs.predict(LARGE, 2) == 4.0
+    assert costs.predict(("tiny", 900), 2) == 27.0  # the slowest of the model
+    for second in range(60):
+        costs.observe(LARGE, 2, 3.9, float(second))
+    assert not costs.drifting
+
+
+def test_a_bucket_says_its_length_and_beam() -> None:
+    """As ``gpu.engine.Bucket`` is spelt."""
+    spelt = [Cost("tiny", str(bucket), 0.0, 0.0) for bucket in (Bucket(300), Bucket(600, 16), Bucket(800, 0, 5))]
+
+    assert [(cost.frames, cost.beam) for cost in spelt] == [(300, 1), (600, 1), (800, 5)]
 
 
 def test_the_margin_covers_all_but_the_worst_twentieth() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu.batcher import Load, Why
-from gpu.cost import Cost
+from gpu.cost import Cost, Timing
 from gpu.memory import Memory
 from gpu.spec import DeviceSpec
 from gpu.wire import (
@@ -39,8 +39,13 @@ from streaming.decoding import Audio, DecodeJob, Hypothesis, Kind, Window, Word
 from streaming.ladder import Rung
 
 SPEC = DeviceSpec(
-    name="gpu-0", models=("turbo", "tiny"), options={"threads": 2}, profile=(Cost("turbo", "300+0", 0.02, 0.001),)
+    name="gpu-0",
+    models=("turbo", "tiny"),
+    options={"threads": 2},
+    decodes=(("turbo", 5), ("tiny", 1)),
+    profile=(Cost("turbo", "300+0", 0.02, 0.001),),
 )
+TIMING = Timing("tiny", 1, 4, 6.0, 0.25)
 HEARD = Hypothesis(
     (Word("héllo", 0.1, 0.5, 0.9), Word("there.", 0.5, 0.8, 0.7)),
     "en",
@@ -55,11 +60,13 @@ HEARD = Hypothesis(
 )
 PLAIN: tuple[Message, ...] = (
     Start(SPEC, Rung("tiny", "turbo")),
+    Start(SPEC, Rung("tiny", "turbo"), (TIMING,)),
     Cancel(7),
     SetRung(Rung("tiny", "tiny")),
     Ready(1.5),
+    Ready(1.5, (TIMING,)),
     Began((1, 2)),
-    Answered("tiny", 0.3, 0.25, (1, 2), (HEARD, replace(HEARD, words=()))),
+    Answered("tiny", 5, 0.3, 0.25, (1, 2), (HEARD, replace(HEARD, words=()))),
     Undone(3, Why.STALE),
     Failed(4, "too long"),
     LoadReport(Load(1, 2, 1, 0.1, 0.2), drifting=True),

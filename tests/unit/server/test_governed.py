@@ -45,7 +45,7 @@ def test_devices_that_are_not_started_are_not_ready(devices: GovernedDevices) ->
 def test_what_batches_took_is_what_windows_cost(devices: GovernedDevices) -> None:
     answer = Hypothesis((), "en", 1.0, 0.0, "a", aligned=False, compute_s=0.4)
 
-    devices.batch_done("cpu-0", "a", [answer, answer], 3.0)
+    devices.batch_done("cpu-0", "a", 1, [answer, answer], 3.0)
 
     assert devices.window_s("a", 3.0, 1) == pytest.approx(0.2)
 

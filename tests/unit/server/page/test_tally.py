@@ -41,8 +41,8 @@ def test_the_tally_hears_what_prometheus_hears() -> None:
     devices = TallyingDeviceObserver(metrics, tally)
     words = (Word("hello", 0.0, 1.0, 1.0),)
     hypothesis = Hypothesis(words, "en", 1.0, 0.0, "m", aligned=True, queue_s=0.1, compute_s=0.4)
-    devices.batch_done("cpu-0", "m", [hypothesis, hypothesis], 0.4)
-    devices.batch_done("cpu-0", "m", [], 0.4)
+    devices.batch_done("cpu-0", "m", 1, [hypothesis, hypothesis], 0.4)
+    devices.batch_done("cpu-0", "m", 1, [], 0.4)
     devices.device_fault("cpu-0", "stuck")
     devices.device_state("cpu-0", "ready")
 
