@@ -4,9 +4,9 @@ A device's own cost model knows buckets; from outside a batch's model, beam, siz
 time is taken to grow with the audio in it, each window as long as the longest. By the number of windows alone, short
 partials that come together and long finals that come alone look as if a larger batch cost nothing more, and there seems
 to be more room than there is. Costs before the first batch come from the devices' warm-up, from a profile, or from the
-dearest model seen so far: of a model that never ran, nothing good is assumed. What was measured counts again for a model
-or beam that has not run for a while: it was left because it cost too much just then, and would be taken to cost that
-for ever.
+dearest model seen so far: of a model that never ran, nothing good is assumed. What was measured counts again for a
+model or beam that has not run for a while: it was left because it cost too much just then, and would be taken to cost
+that for ever.
 """
 
 from __future__ import annotations

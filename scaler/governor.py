@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from scaler.policy.admission import room
+from scaler.policy.admission import at_once, room, unless_behind
 from scaler.policy.demand import DemandMeter
 from scaler.policy.desired import Bounds, Desired, DesiredPolicy, Fleet
 from scaler.policy.health import DeviceSigns, HealthPolicy, Verdict
@@ -45,6 +45,11 @@ class Devices(Protocol):
 
     def window_s(self, model: str, seconds: float, beam: int) -> float:
         """Seconds of a whole device that a window takes in a full batch."""
+        ...
+
+    @property
+    def measured(self) -> bool:
+        """Whether that was measured of all windows there may be."""
         ...
 
     def signs(self) -> Sequence[DeviceSigns]:
@@ -173,12 +178,11 @@ class Governor:
         known = len(latencies) >= FEW_FINALS
         young = sum(now - at < YOUNG_S for at in joined)
         used = self._meter.utilisation(devices, now)
-        spare = room(used[-1], len(joined) - young, young, self._meter.expected() / devices) if devices else 0
         wait_s = self._devices.expected_wait_s()
-        return ShardLoad(
+        load = ShardLoad(
             name=self._name,
             calls=len(joined),
-            room=spare,
+            room=self._room(used, len(joined) - young, young, devices) if devices else 0,
             rung=self.step,
             utilisation=used,
             wait_s=wait_s if devices else math.inf,
@@ -186,3 +190,11 @@ class Governor:
             final_p95_s=latencies[math.ceil(0.95 * len(latencies)) - 1] if known else 0.0,
             seen_at=now,
         )
+        return unless_behind(load)
+
+    def _room(self, used: Sequence[float], settled: int, young: int, devices: int) -> int:
+        """How many further calls there is room for."""
+        sure = None
+        if self._devices.measured:
+            sure = at_once(used[self._promised], self._meter.expected(self._promised) / devices)
+        return room(used[-1], settled, young, self._meter.expected(-1) / devices, sure=sure)

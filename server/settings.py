@@ -51,10 +51,11 @@ class Limits(_Section):
     max_calls_per_tenant: int = Field(default=1000, ge=1)
     """Calls in progress of one tenant; more are answered with 429 or close code 1013."""
     by_load: bool = True
-    """Whether calls are refused, too, when the devices are measured to have no room for more; a server that has just
-    started takes a few at a time until it knows what they cost. If not, the numbers above alone decide."""
+    """Whether calls are refused, too, when the devices are measured to have no room for more. If not, the numbers above
+    alone decide."""
     retry_after_s: float = Field(default=5.0, gt=0)
-    """What refused callers are told, in seconds."""
+    """The least that refused callers are told to wait, in seconds. Each is told a little more, at random, up to twice
+    as long, so that those who were refused together do not come back together."""
     open_s: float = Field(default=10.0, gt=0)
     """Time a connection has to finish its HTTP request, in seconds."""
     start_s: float = Field(default=10.0, gt=0)
@@ -277,8 +278,8 @@ class Devices(_Section):
     """What else the engine is told: torch {drafts = false}, for one, or scripted what batches cost it in seconds, as in
     {fixed_s = 0.05, each_s = 0.1, "small.each_s" = 0.03}; a name with a model in front is for that model alone."""
     profile: str | None = None
-    """File of costs measured on such a device, written by make bench-device; without it they are learned from the first
-    calls."""
+    """File of costs measured on such a device, written by make bench-device; without it a few batches are timed before
+    a device is ready."""
 
 
 class LadderRung(_Section):

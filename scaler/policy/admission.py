@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from scaler.policy.ladder import MODEL_DOWN
 from scaler.policy.load import ShardLoad
 
-__all__ = ["FULL", "AdmissionPolicy", "Placed", "Refused", "room"]
+__all__ = ["FULL", "AdmissionPolicy", "Placed", "Refused", "at_once", "room", "unless_behind"]
 
 FULL: Final = 0.92
 """Utilisation at the last rung up to which calls are taken."""
@@ -27,6 +28,10 @@ JOIN_SHARE: Final = 0.25
 FEW_CALLS: Final = 4
 """New calls that are taken in any case, if there is room."""
 
+SURE: Final = 1.25
+"""How many times more than expected a few calls are believed to need where it was measured what windows cost: people
+who all speak at once, without a pause."""
+
 FRESH_S: Final = 3.0
 """Age up to which what a shard said is believed."""
 
@@ -40,21 +45,41 @@ JITTER: Final = (0.8, 1.2)
 """Factors on it, so that not all come back at once."""
 
 
-def room(last: float, settled: int, young: int, expected: float) -> int:
-    """How many further calls a shard can take.
+def at_once(used: float, expected: float) -> int:
+    """How many calls may be new at a time so that all of them surely fit, and nothing has to be stepped down for them.
+
+    Args:
+        used: Utilisation at the promised rung.
+        expected: Utilisation there that a call is expected to cause, by what windows were measured to cost; above 0.
+    """
+    return max(0, int((FULL - used) / (SURE * expected)))
+
+
+def room(last: float, settled: int, young: int, expected: float, *, sure: int | None = None) -> int:
+    """How many further calls a shard can take; an empty one takes one, whatever is expected of it.
 
     Args:
         last: Its utilisation at the last rung.
         settled: Calls whose load is seen in that.
         young: Calls that came so lately that it is not.
         expected: Utilisation at the last rung that a call is expected to cause, before any is known; above 0.
+        sure: What ``at_once`` says; None where it was not measured what windows cost.
     """
     each = (expected * KNOWN_CALLS + last) / (KNOWN_CALLS + settled)
     if settled:  # the young are in ``last``, too, as far as they are seen: this much may be wrong, but not more
         each = max(each, min(last / settled, WARY * expected))
     spare = FULL - max(last, each * (settled + young))
-    newcomers = max(FEW_CALLS, int(JOIN_SHARE * FULL / each)) - young
-    return max(0, min(int(spare / each), newcomers))
+    newcomers = max(FEW_CALLS, sure or 0)
+    if settled or sure is None:
+        newcomers = max(newcomers, int(JOIN_SHARE * FULL / each))
+    least = 0 if settled or young else 1
+    return max(least, min(int(spare / each), newcomers - young))
+
+
+def unless_behind(load: ShardLoad) -> ShardLoad:
+    """Leave no room in a shard that is behind, whatever it should be able to do: finals come late or wait."""
+    behind = MODEL_DOWN.passed(load, 0.0, p95_known=True)
+    return replace(load, room=0) if behind else load
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,12 @@ USUAL_FINAL_S: Final = 5.0
 USUAL_FINALS_PER_S: Final = 0.2
 """Windows of somebody who speaks without a pause."""
 
+LED_S: Final = 8.0
+"""Longest window of a final that earlier speech leads; ``streaming.utterance`` leads none that is longer."""
+
+GUESSED: Final = 1.3
+"""Finals that are begun for each that is written, where they are begun at a hesitation."""
+
 WindowCost = Callable[[str, float, int], float]
 """Seconds of a whole device that a window takes in a full batch, by model, seconds of audio, and beam."""
 
@@ -76,11 +82,12 @@ class DemandMeter:
             second.partials += 1
             second.partials_s += seconds
 
-    def expected(self) -> float:
-        """Device seconds per second that a call is taken to need at the last rung before any is seen: one voice."""
-        last = self._ladder[len(self._ladder) - 1]
-        partial_s = self._cost(last.partial_model, USUAL_PARTIAL_S, 1) / last.cadence_s
-        return partial_s + USUAL_FINALS_PER_S * self._cost(last.final_model, USUAL_FINAL_S, last.beam)
+    def expected(self, step: int) -> float:
+        """Device seconds per second that a call is taken to need at a rung before any is seen: one voice."""
+        rung = self._ladder[step]
+        partial_s = self._cost(rung.partial_model, USUAL_PARTIAL_S, 1) / rung.cadence_s
+        final_s = self._cost(rung.final_model, max(USUAL_FINAL_S, min(USUAL_FINAL_S + rung.lead_s, LED_S)), rung.beam)
+        return partial_s + USUAL_FINALS_PER_S * (GUESSED if rung.speculate else 1.0) * final_s
 
     def utilisation(self, devices: float, now: float) -> tuple[float, ...]:
         """What is asked for at each rung, over what devices can do.

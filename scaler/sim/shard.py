@@ -205,7 +205,7 @@ class Shard:
         return ShardLoad(
             name=self.name,
             calls=len(self.calls),
-            room=0 if self.leaving else room(used[-1], len(self.calls) - young, young, self._meter.expected()),
+            room=0 if self.leaving else room(used[-1], len(self.calls) - young, young, self._meter.expected(-1)),
             rung=self.rung,
             utilisation=used,
             wait_s=wait_s,

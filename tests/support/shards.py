@@ -120,6 +120,11 @@ class SceneDecoder:
         del model, seconds, beam
         return 0.001
 
+    @property
+    def measured(self) -> bool:
+        """And that is known."""
+        return True
+
     def signs(self) -> Sequence[DeviceSigns]:
         """One device, and it is well."""
         return [DeviceSigns(name="scene", ready=True)]

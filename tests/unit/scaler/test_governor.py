@@ -24,6 +24,7 @@ class Bench:
         self.ready = [True, True]
         self.verdicts: list[Verdict] = []
         self.rungs: list[Rung] = []
+        self.measured = False
 
     def expected_wait_s(self) -> float:
         return self.wait_s
@@ -141,6 +142,30 @@ def test_calls_that_came_since_the_last_look_use_up_room() -> None:
 
     assert governor.has_room(2 + room - 1)
     assert not governor.has_room(2 + room)
+
+
+def test_a_shard_that_knows_what_windows_cost_has_room_for_what_fits_at_its_best_rung() -> None:
+    """Its devices looked before they were ready; without that it takes a few calls and sees."""
+    bench = Bench()
+    governor = Governor(LADDER, bench)
+    governor.tick([], 1.0)
+    assert governor.load is not None
+    assumed = governor.load.room
+    bench.measured = True
+    governor.tick([], 2.0)
+
+    assert assumed == int(0.25 * 0.92 / ((0.02 + 0.2 * 1.3 * 0.02) / 2))
+    assert governor.load.room == int(0.92 / (1.25 * (0.02 + 0.2 * 1.3 * 0.1) / 2))
+
+
+def test_a_shard_that_is_behind_has_no_room() -> None:
+    bench = Bench()
+    governor = Governor(LADDER, bench)
+    bench.wait_s = 1.0
+
+    governor.tick([0.0], 1.0)
+
+    assert not governor.has_room(1)
 
 
 def test_few_finals_say_nothing_about_the_95th_percentile() -> None:

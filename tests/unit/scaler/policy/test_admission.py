@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,11 +15,15 @@ from scaler.policy.admission import (
     FULL,
     LONGEST_RETRY_S,
     RETRY_S,
+    SURE,
     AdmissionPolicy,
     Placed,
     Refused,
+    at_once,
     room,
+    unless_behind,
 )
+from scaler.policy.ladder import MODEL_DOWN
 from scaler.policy.load import ShardLoad
 from tests.support.dice import thrown
 
@@ -90,6 +95,38 @@ def test_an_empty_shard_takes_only_some_calls_before_it_has_seen_any() -> None:
     assert room(0.0, settled=0, young=0, expected=0.1) == FEW_CALLS
 
 
+def test_a_cold_shard_that_knows_what_windows_cost_takes_at_once_what_fits_at_its_best_rung() -> None:
+    """It was measured before it was ready: there is nothing to find out with a few calls first."""
+    assert at_once(0.0, 0.06) == 12
+    assert room(0.0, settled=0, young=0, expected=0.015, sure=12) == 12
+    assert room(0.0, settled=0, young=12, expected=0.015, sure=12) == 0
+
+
+def test_a_shard_below_its_best_rung_still_grows_by_a_share_of_what_its_last_one_holds() -> None:
+    """What does not fit at the best rung does at a lower one, a few calls at a time."""
+    assert at_once(1.2, 0.06) == 0
+    assert room(0.3, settled=20, young=0, expected=0.015, sure=0) == 15
+
+
+def test_where_the_best_rung_holds_hardly_anybody_a_few_calls_are_taken_for_the_last_one() -> None:
+    assert room(0.0, settled=0, young=0, expected=0.1, sure=1) == FEW_CALLS
+
+
+def test_an_empty_shard_takes_one_call_even_if_it_may_be_too_slow_for_it() -> None:
+    """It would serve nobody for ever, whatever callers are really like."""
+    assert room(0.0, settled=0, young=0, expected=2.0) == 1
+    assert room(0.0, settled=0, young=1, expected=2.0) == 0
+
+
+def test_a_shard_whose_finals_are_late_takes_nobody_whatever_it_should_be_able_to_do() -> None:
+    """What was measured of windows may be wrong; that callers wait is not."""
+    fine = shard(left=10)
+
+    assert unless_behind(fine) is fine
+    assert unless_behind(replace(fine, final_p95_s=MODEL_DOWN.p95_s + 0.1)).room == 0
+    assert unless_behind(replace(fine, wait_s=MODEL_DOWN.wait_s + 0.1)).room == 0
+
+
 def test_what_calls_turned_out_to_need_counts_more_than_what_was_expected() -> None:
     assert room(0.1, settled=50, young=0, expected=0.05) > room(0.8, settled=50, young=0, expected=0.001)
     assert room(0.95, settled=10, young=0, expected=0.01) == 0
@@ -126,3 +163,35 @@ def test_calls_are_never_taken_past_what_the_shard_can_do(
 
     assert len(joined) * needs <= max(1.0, needs)
     assert len(joined) >= int(FULL / max(needs, expected)) - 2 or len(joined) >= FEW_CALLS
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    best=st.floats(0.01, 0.3),
+    saved=st.floats(1.0, 6.0),
+    more=st.floats(0.5, SURE),
+    lag=st.integers(0, 15),
+    per_second=st.integers(1, 50),
+    seed=st.integers(0, 1 << 32),
+)
+def test_a_shard_that_knows_its_costs_fills_its_best_rung_at_once_and_its_last_one_in_time_and_neither_past_its_end(
+    *, best: float, saved: float, more: float, lag: int, per_second: int, seed: int
+) -> None:
+    """However late the load of callers shows, and if they say a quarter more than was expected."""
+    last = best / saved
+    policy = AdmissionPolicy(thrown(seed))
+    joined: list[float] = []
+    for now in range(240):
+        seen = sum(1 for at in joined if now - at >= lag) * more
+        young = sum(1 for at in joined if now - at < 20)
+        spare = room(seen * last, len(joined) - young, young, last, sure=at_once(seen * best, best))
+        said = ShardLoad(
+            name="a", calls=len(joined), room=spare, rung=0, utilisation=(seen * best,), wait_s=0.0, seen_at=now
+        )
+        if now == 0:
+            assert spare >= min(int(FULL / (SURE * best)), int(FULL / last), FEW_CALLS)
+            assert spare * best * more <= 1.0 or spare <= FEW_CALLS
+        joined += [now for _ in range(per_second) if isinstance(policy.decide([said], now), Placed)]
+
+    assert len(joined) * last * more <= max(1.0, last * more)
+    assert len(joined) >= int(FULL / (last * max(more, 1.0))) - 2 or len(joined) >= FEW_CALLS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from scaler.policy.demand import MEMORY_S, DemandMeter
+from scaler.policy.demand import GUESSED, MEMORY_S, DemandMeter
 from streaming.decoding import Kind
 from streaming.ladder import Ladder, Rung
 
@@ -73,4 +74,14 @@ def test_a_meter_that_has_just_begun_does_not_think_the_past_was_silent() -> Non
 
 
 def test_a_call_that_was_not_seen_yet_is_taken_for_one_voice_at_the_last_rung() -> None:
-    assert DemandMeter(LADDER, cost).expected() == pytest.approx(0.03 / 2 + 0.2 * 0.05)
+    assert DemandMeter(LADDER, cost).expected(-1) == pytest.approx(0.03 / 2 + 0.2 * GUESSED * 0.05)
+
+
+def test_at_a_better_rung_it_needs_more() -> None:
+    """Partials come more often, and finals are decoded with care, behind what led to them, and sometimes in vain."""
+    led = Ladder((replace(LADDER[0], lead_s=2.0), replace(LADDER[0], lead_s=5.0), replace(LADDER[0], speculate=False)))
+    meter = DemandMeter(led, cost)
+
+    assert meter.expected(0) == pytest.approx(0.03 + 0.2 * GUESSED * 7.0 * 0.2)
+    assert meter.expected(1) == pytest.approx(0.03 + 0.2 * GUESSED * 8.0 * 0.2)
+    assert meter.expected(2) == pytest.approx(0.03 + 0.2 * 5.0 * 0.2)
