@@ -23,6 +23,8 @@ class Others:
     """What the other shards last said; a governor reads it, whoever reads the control topic fills it."""
 
     loads: list[ShardLoad] = field(default_factory=list[ShardLoad])
+    ready: int = 0
+    """Shards that take calls, this one among them."""
 
     def __call__(self) -> Sequence[ShardLoad]:
         """Return their loads."""
@@ -63,9 +65,9 @@ class Leading:
 
     def hear(self, view: ControlView, *, now: float) -> None:
         """Take what the other shards say; to be told once a second, leading or not."""
-        self._others.loads = [
-            _load(member.heartbeat, now) for member in _living(view, now) if member.heartbeat.owner != self._name
-        ]
+        living = [member.heartbeat for member in _living(view, now)]
+        self._others.loads = [_load(said, now) for said in living if said.owner != self._name]
+        self._others.ready = sum(not said.draining and bool(said.slots) for said in living)
 
 
 def _living(view: ControlView, now: float) -> list[Member]:

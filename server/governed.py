@@ -135,6 +135,7 @@ def show(governor: Governor, metrics: Metrics) -> None:
         used = governor.told.utilisation[0] if governor.told else 0.0
         return used if math.isfinite(used) else OVERWHELMED
 
+    metrics.cadence.set(governor.rung.cadence_s)
     metrics.rung.set_function(lambda: governor.below)
     metrics.utilization.set_function(utilisation)
     metrics.desired_shards.set_function(lambda: governor.desired.shards if governor.desired else 0)

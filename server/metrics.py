@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
 
 VERSION: Final = "0.1"
 """Of this server, as pyproject.toml says it; nothing is installed that could be asked."""
 
 LATENCY_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0)
 """Bucket edges in seconds; the promise (3 s) and the alert (10 s) are edges of their own."""
+
+
+class Told(Gauge):
+    """A gauge without labels that is shown once somebody said what it is.
+
+    A gateway has no rung and a shard counts no calls of gateways: their 0 would be believed, and spoil every mean.
+    """
+
+    _is_told = False
+
+    def set(self, value: float) -> None:
+        """Show this value."""
+        self._is_told = True
+        super().set(value)
+
+    def set_function(self, f: Callable[[], float]) -> None:
+        """Show what a function returns."""
+        self._is_told = True
+        super().set_function(f)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric, if it is to be shown."""
+        return super().collect() if self._is_told else ()
 
 
 class Metrics:
@@ -27,7 +52,7 @@ class Metrics:
         self.sessions = Gauge(
             "trunkline_sessions", "Connections by protocol and state.", ("protocol", "state"), registry=registry
         )
-        self.calls = Gauge("trunkline_calls", "Calls in progress, on all gateways of the log.", registry=registry)
+        self.calls = Told("trunkline_calls", "Calls in progress, on all gateways of the log.", registry=registry)
         self.admission = Counter(
             "trunkline_admission_total", "Answers to calls that wanted in.", ("decision", "reason"), registry=registry
         )
@@ -85,13 +110,13 @@ class Metrics:
             ("kind", "error"),
             registry=registry,
         )
-        self.cadence = Gauge(
+        self.cadence = Told(
             "trunkline_partial_cadence_seconds", "New audio between two partials of a channel.", registry=registry
         )
-        self.expected_wait = Gauge(
+        self.expected_wait = Told(
             "trunkline_expected_wait_seconds", "How long a final handed over now would wait.", registry=registry
         )
-        self.backlog = Gauge(
+        self.backlog = Told(
             "trunkline_backlog_seconds",
             "How long the devices need for what they were given, partials included.",
             registry=registry,
@@ -160,9 +185,9 @@ class Metrics:
 
     def _declare_cluster(self, registry: CollectorRegistry) -> None:
         """Declare what a process of a cluster says of its part in it."""
-        self.shard_calls = Gauge("trunkline_shard_calls", "Calls this shard serves.", registry=registry)
-        self.shard_slots = Gauge("trunkline_shard_slots", "Slots this shard serves.", registry=registry)
-        self.log_waiting = Gauge(
+        self.shard_calls = Told("trunkline_shard_calls", "Calls this shard serves.", registry=registry)
+        self.shard_slots = Told("trunkline_shard_slots", "Slots this shard serves.", registry=registry)
+        self.log_waiting = Told(
             "trunkline_log_waiting_seconds",
             "How long the oldest record has been waiting for the brokers.",
             registry=registry,
@@ -170,27 +195,27 @@ class Metrics:
 
     def _declare_scaling(self, registry: CollectorRegistry) -> None:
         """Declare what the scaler says; one process is one shard, so that no label needs to name it."""
-        self.desired_shards = Gauge(
+        self.desired_shards = Told(
             "trunkline_desired_shards", "How many shards there should be, the warm ones included.", registry=registry
         )
-        self.ready_shards = Gauge("trunkline_ready_shards", "Shards that take calls.", registry=registry)
-        self.utilization = Gauge(
+        self.ready_shards = Told("trunkline_ready_shards", "Shards that take calls.", registry=registry)
+        self.utilization = Told(
             "trunkline_utilization_ratio",
             "Work that comes in over what can be done at rung 0.",
             registry=registry,
         )
-        self.capacity = Gauge(
+        self.capacity = Told(
             "trunkline_capacity_calls", "Calls this shard can hold at its last rung.", registry=registry
         )
-        self.room = Gauge(
+        self.room = Told(
             "trunkline_room_calls", "Further calls this shard can take at its last rung.", registry=registry
         )
-        self.final_p95 = Gauge(
+        self.final_p95 = Told(
             "trunkline_recent_final_p95_seconds",
             "95th percentile of the latency of finals over the last seconds; 0 if there were few.",
             registry=registry,
         )
-        self.rung = Gauge(
+        self.rung = Told(
             "trunkline_rung",
             "Steps below the promised rung of the quality ladder; negative above it.",
             registry=registry,

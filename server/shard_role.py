@@ -93,6 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         metrics.shard_calls.set_function(lambda: shard.calls)
         metrics.shard_slots.set_function(lambda: len(shard.slots))
+        metrics.ready_shards.set_function(lambda: others.ready)
         metrics.log_waiting.set_function(source.waiting_s)
         await check_start(pool)
         await shard.join(joined, stop, drain_s=settings.shard.drain_s, policy=Leading(name, governor, others))

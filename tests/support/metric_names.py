@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from server.metrics import Metrics
+from server.metrics import Metrics, Told
 
 ENDINGS: Final = {
     "counter": ("_total",),
@@ -24,6 +24,9 @@ OF_PROMETHEUS: Final = {"job", "instance", "namespace", "le"}
 def declared() -> dict[str, set[str]]:
     """Return the series of a process, each with its labels."""
     metrics = Metrics(CollectorRegistry())
+    for each in vars(metrics).values():
+        if isinstance(each, Told):
+            each.set(0.0)
     labels = {getattr(each, "_name", ""): set(getattr(each, "_labelnames", ())) for each in vars(metrics).values()}
     return {
         family.name + ending: labels.get(family.name, set())

@@ -64,3 +64,11 @@ def test_what_the_others_say_is_heard_and_nothing_of_ourselves(leading: Leading,
     [heard] = others()
     assert (heard.name, heard.utilisation, heard.room, heard.wait_s) == ("b", (0.3,), 7, 0.5)
     assert leading.load() is None
+
+
+def test_shards_that_take_calls_are_counted_this_one_among_them(leading: Leading, others: Others) -> None:
+    """As gateways count them: whoever asks a shard, and no gateway, must not hear that there are none."""
+    homeless = Heartbeat("c", (), 0.0, draining=False)
+    leading.hear(view_of(beat("a", 0.9), beat("b", 0.3), beat("d", 0.1, draining=True), homeless), now=0.1)
+
+    assert others.ready == 2

@@ -68,6 +68,7 @@ def test_what_is_measured_and_decided_shows(
     governor.tick([0.0], 1.0)
 
     assert registry.get_sample_value("trunkline_rung") == 0
+    assert registry.get_sample_value("trunkline_partial_cadence_seconds") == 1.0
     assert registry.get_sample_value("trunkline_utilization_ratio") == OVERWHELMED
     assert registry.get_sample_value("trunkline_room_calls") == 0
     assert registry.get_sample_value("trunkline_capacity_calls") == 1

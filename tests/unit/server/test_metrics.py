@@ -31,6 +31,18 @@ def test_every_metric_bears_the_products_name() -> None:
     assert all(family.name.startswith("trunkline_") for family in text_string_to_metric_families(exposition))
 
 
+def test_what_a_process_knows_nothing_of_it_does_not_show() -> None:
+    """A gateway that showed rung 0, or a shard that showed no calls, would be believed."""
+    metrics = Metrics(CollectorRegistry())
+    assert b"trunkline_rung" not in metrics.exposition().replace(b"trunkline_rung_changes", b"")
+
+    metrics.rung.set(0)
+    metrics.room.set_function(lambda: 7)
+
+    assert b"\ntrunkline_rung 0.0\n" in metrics.exposition()
+    assert b"\ntrunkline_room_calls 7.0\n" in metrics.exposition()
+
+
 def test_no_label_can_name_a_call_or_a_caller() -> None:
     """A label per call is a leak and, in time, the end of any Prometheus."""
     labels = {label for family in declared() for label in family}
