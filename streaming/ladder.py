@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-SLOWER: Final = (1.5, 2.0, 3.0, 4.0)
-"""Factors on the cadence of the rungs that `stretched` adds."""
+CAREFUL: Final = (1.5, 2.0)
+"""Factors on the cadence of the rungs that `stretched` adds first: finals are decoded as ever."""
+
+HASTY: Final = (2.0, 3.0, 4.0)
+"""Those of the rungs below, on which finals are decoded greedily and alone."""
 
 SPECULATE_UP_TO: Final = 2.0
 """Factor up to which finals are still begun at a hesitation: some of these guesses are thrown away."""
@@ -84,18 +87,19 @@ class Ladder:
 def stretched(best: Rung) -> Ladder:
     """Make the ladder of a pair of models: partials give first, then care, then guesses, then the model of finals.
 
-    Nobody misses a partial that was replaced, so rarer ones are the first saving; below, finals are decoded greedily
-    and alone. Where partials have a model of their own, the last rung writes finals with it too.
+    Nobody misses a partial that was replaced, so rarer ones are the first saving, and cost no word of a final; below,
+    finals are decoded greedily and alone. Where partials have a model of their own, the last rung writes finals with
+    it too.
 
     Args:
         best: The first rung.
     """
     hasty = replace(best, beam=1, lead_s=0.0)
-    rungs = [best]
+    rungs = [best, *(replace(best, cadence_s=best.cadence_s * factor) for factor in CAREFUL)]
     rungs += [
         replace(hasty, cadence_s=best.cadence_s * factor, speculate=best.speculate and factor <= SPECULATE_UP_TO)
-        for factor in SLOWER
+        for factor in HASTY
     ]
     if best.partial_model != best.final_model:
         rungs.append(replace(rungs[-1], final_model=best.partial_model))
-    return Ladder(tuple(rungs))
+    return Ladder(tuple(dict.fromkeys(rungs)))  # one that is greedy anyway has no haste to add

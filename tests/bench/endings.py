@@ -39,7 +39,7 @@ from tests.bench.offline import SOURCES, tiny_en
 from tests.bench.replay import Decoder, Replay, replay
 from tests.bench.report import WIDTH, ms
 from tests.bench.scoring import ROOT, Value, WordErrors, percentiles, show_table, total, word_errors
-from tests.bench.script import SOURCE, pool, script
+from tests.bench.script import SOURCE, Utterance, pool, script
 from trunkline.audio import Recording
 from trunkline.messages import Final as FinalMessage
 from trunkline.messages import Partial as PartialMessage
@@ -233,11 +233,15 @@ def material_of(item: Item, offline: Mapping[str, str]) -> Material:
     return Material(item.group, item.clip.path, recording, tuple(turns), texts, before)
 
 
-def continuous(half: Half, offline: Mapping[str, str]) -> Material:
-    """Make one call of what the capacity bench has its channels say."""
+def spoken_continuously(half: Half) -> list[Utterance]:
+    """Return what the capacity bench has its channels say."""
     everything = pool()[0]
     mine = half_of((each.name for each in everything), half)
-    said = [each for each in everything if each.name in mine]
+    return [each for each in everything if each.name in mine]
+
+
+def continuous(said: Sequence[Utterance], offline: Mapping[str, str]) -> Material:
+    """Make one call of utterances."""
     put = script(said, first=0, seconds=sum(each.seconds for each in said))
     names = [said[spoken].name for spoken in put.spoken]
     text = " ".join(turn.text for turn in put.turns)
@@ -252,10 +256,12 @@ def gather(sources: Sequence[str], half: Half, every: int, *, long: bool, consol
     mine = set[str]().union(
         *(half_of((one.clip.path for one in items if one.group == group), half) for group in groups)
     )
-    items = [item for item in items if item.clip.path in mine][::every]
-    offline = offline_texts(items, console)
-    found = [material_of(item, offline) for item in items]
-    return [*found, continuous(half, offline)] if SOURCE in sources and every == 1 else found
+    said = spoken_continuously(half) if SOURCE in sources and every == 1 else []
+    names = {each.name for each in said}
+    played = [item for item in items if item.clip.path in mine][::every]
+    offline = offline_texts([*played, *(item for item in items if item.clip.path in names - mine)], console)
+    found = [material_of(item, offline) for item in played]
+    return [*found, continuous(said, offline)] if said else found
 
 
 def main(
