@@ -101,7 +101,8 @@ class Item:
         recording = recording_of(self.clip.audio(telephone=telephone), silence_s=SILENCE_S, seconds=self.seconds)
         rate = recording.audio.sample_rate
         sides = [side_of(recording, channel) for channel in range(len(self.passages))]
-        turns = self.turns or tuple(Turn(side, 0.0, self.length_s) for side in range(len(sides)))
+        spoken_s = self.length_s - SILENCE_S  # in digital silence behind it the clip's own noise would pass for speech
+        turns = self.turns or tuple(Turn(side, 0.0, spoken_s) for side in range(len(sides)))
         return recording, [tightened(turn, sides[turn.channel], rate) for turn in turns]
 
 
