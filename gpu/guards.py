@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["NOTHING", "Reading", "Segment", "Symbols", "cap", "is_leak", "is_speech", "read", "spread"]
+__all__ = ["NOTHING", "Reading", "Segment", "Symbols", "cap", "is_leak", "is_speech", "read", "spoken", "spread"]
 
 STEP_S: Final = 0.02
 """Seconds between two of Whisper's timestamps."""
@@ -50,6 +50,10 @@ HASTY_CPS: Final = 20.0
 COMPRESSIBLE: Final = 2.4
 """Text that deflates by more than this repeats itself (the threshold Whisper itself uses)."""
 
+UNTIMED: Final = 3
+"""Words without any time at the end of a text from which they are an echo, if they were all said before. Digits come
+twice in a row more often than phrases do, and only this tells those that were said from those that were not."""
+
 UNREAD_S: Final = 0.4
 """Shortest stretch behind the last timestamp that is worth another look."""
 
@@ -71,6 +75,12 @@ LIKELY: Final = 0.5
 
 CLEAR: Final = 0.9
 """Voice activity, 0..1, from which the model's probability of silence counts half: of one short word it says little."""
+
+FEW: Final = 2
+"""Words of a text that a sneeze may be taken for: in a voice that is not clear, each of them must be likely."""
+
+SOMEBODY: Final = 0.2
+"""Probability of silence up to which the model itself is certain that somebody speaks."""
 
 UNSURE: Final = (-2.2, 2.0)
 """Text is not believed if its mean log probability is below the first plus the second times that of silence."""
@@ -284,6 +294,8 @@ def is_speech(no_speech: float, mean_logprob: float, confidences: Sequence[float
     """
     if voice >= CLEAR:
         no_speech /= 2
+    elif 0 < len(confidences) <= FEW and no_speech > SOMEBODY and mean_logprob < SURE and min(confidences) < LIKELY:
+        return False
     if no_speech > SILENCE and mean_logprob < SURE:
         return False
     if no_speech > NOBODY and sum(confidences) < LIKELY * len(confidences):
@@ -296,6 +308,24 @@ def is_leak(text: str, hotwords: Sequence[str]) -> bool:
     heard = _PIECE.findall(text.lower())
     asked = {piece for hotword in hotwords for piece in _PIECE.findall(hotword.lower())}
     return bool(heard) and all(piece in asked for piece in heard)
+
+
+def spoken(words: Sequence[str], times: Sequence[tuple[float, float]]) -> int:
+    """Count the first words that somebody said, and not only a model that could not stop.
+
+    An alignment gives each word its audio, in order. Where a text goes on after the audio, nothing is left for the rest
+    of it: its words all lie in one instant.
+
+    Args:
+        words: As written.
+        times: Begin and end of each, in seconds.
+    """
+    timed = len(words)
+    while timed and times[timed - 1][1] - times[timed - 1][0] < STEP_S / 2:
+        timed -= 1
+    said = {piece for word in words[:timed] for piece in _PIECE.findall(word.lower())}
+    rest = {piece for word in words[timed:] for piece in _PIECE.findall(word.lower())}
+    return timed if len(words) - timed >= UNTIMED and rest <= said else len(words)
 
 
 def spread(words: Sequence[str], start: float, end: float) -> list[tuple[float, float]]:

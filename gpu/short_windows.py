@@ -242,7 +242,8 @@ class ShortWindowEngine(ABC):
             start = min(float(reached[at]), audio_s)
             words.append(Word(word.text, start, min(max(float(reached[stop]), start), audio_s), confidence))
             at = stop
-        return _without_pauses(words)
+        said = guards.spoken([word.text for word in words], [(word.start, word.end) for word in words])
+        return _without_pauses(words[:said])
 
     # --- verdicts -----------------------------------------------------------------------------------------------------
 

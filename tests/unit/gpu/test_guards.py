@@ -190,6 +190,34 @@ def test_a_clear_voice_makes_the_models_silence_count_half() -> None:
     assert not guards.is_speech(0.75, -1.6, [0.3], 0.95)
 
 
+def test_a_word_or_two_in_a_voice_that_is_not_clear_must_be_likely_each() -> None:
+    """A sneeze is heard as "Thank you!", and voice activity takes it for somebody; what one says in short is surer."""
+    assert not guards.is_speech(0.35, -0.99, [0.46, 0.64], 0.86)
+    assert guards.is_speech(0.5, -1.05, [0.58], 0.88)
+    assert guards.is_speech(0.35, -0.99, [0.46, 0.64], 0.95)
+    assert guards.is_speech(0.35, -0.7, [0.46, 0.64], 0.86)
+    assert guards.is_speech(0.35, -0.99, [0.46, 0.64, 0.7], 0.86)
+    assert guards.is_speech(0.15, -0.99, [0.46, 0.64], 0.86)
+
+
+def test_words_without_any_time_that_were_said_before_were_not_said_again() -> None:
+    """A model that goes on with digits behind the audio has no audio left to align them with."""
+    digits = ["5,", "5,", "6,", "1,", "5,", "6,", "1"]
+    times = [(0.0, 0.4), (0.4, 0.9), (0.9, 1.5), (1.5, 1.8), (1.8, 1.8), (1.8, 1.8), (1.8, 1.8)]
+
+    assert guards.spoken(digits, times) == 4
+    assert guards.spoken(digits[:6], times[:6]) == 6  # two may be the model's haste at the end
+    assert guards.spoken([*digits[:6], "7"], times) == 7  # nobody said it before
+    assert guards.spoken(digits[:4], times[:4]) == 4
+    assert guards.spoken([], []) == 0
+    assert guards.spoken(digits[:3], times[4:]) == 3
+
+
+def test_a_digit_that_is_said_over_and_over_takes_its_time_and_stays() -> None:
+    """Numbers hold the same digit three times in a row."""
+    assert guards.spoken(["5", "5", "5", "5"], [(0.0, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.2)]) == 4
+
+
 def test_text_of_nothing_but_hotwords_may_be_a_leak() -> None:
     hotwords = ("Trunkline", "pound key")
     assert guards.is_leak(" Trunkline, the".replace(", the", "."), hotwords)
