@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.bench.accuracy import (
@@ -115,6 +117,24 @@ def test_a_clip_is_one_turn_without_the_silence_after_it() -> None:
     recording, (turn,) = item.prepare()
 
     assert 0 <= turn.start_s < turn.end_s <= recording.seconds - SILENCE_S + 0.02
+
+
+def test_a_noisy_clips_turn_is_where_somebody_speaks(tmp_path: Path) -> None:
+    """Digital silence put behind a clip is so quiet that the clip's own noise would pass for speech."""
+    noise = np.random.default_rng(7).uniform(-1, 1, 3 * 16_000)
+    noise[:16_000] *= 0.01
+    noise[16_000:32_000] *= 0.2
+    noise[32_000:] *= 0.01
+    file = tmp_path / "noisy.wav"
+    with wave.open(str(file), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes((noise * 32_767).astype("<i2").tobytes())
+    made = Clip("read/noisy.wav", file, 3.0, 16_000, 1, "en", "", "CC0")
+    item = Item(Part.CLIPS, made, (Passage(made, 0, "", in_turns=False),))
+
+    _, (turn,) = item.prepare()
+
+    assert (turn.start_s, turn.end_s) == pytest.approx((1.0, 2.0))
 
 
 def test_texts_are_listed_with_the_worst_first() -> None:
