@@ -7,12 +7,13 @@ whose offset is its term; a consumer group would need 6 s and more to notice tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from scaler.policy.mover import BETWEEN_SHARDS
 from streaming.control import HEARTBEAT_S, LEASE_S, ControlView
-from streaming.records import STANDING, Claim, Lease
+from streaming.records import STANDING, Claim, Heartbeat, Lease
 
 LAPSE_S: Final = 1.5
 """Seconds without a heartbeat that reached the log after which a shard stops by itself: before others take over."""
@@ -25,6 +26,9 @@ UNEVEN: Final = 2
 
 SPREAD_AT_ONCE: Final = 32
 """Slots given to emptier shards in one tick."""
+
+SLOT_LOAD: Final = 0.05
+"""Share of a shard that a slot with calls is taken to need where its former owner is not known any more."""
 
 
 class Coordinator:
@@ -43,6 +47,7 @@ class Coordinator:
         self._silence_s = LEASE_S + patience_s
         self._renewed_at = float("-inf")
         self._asked: dict[int, _Asked] = {}
+        self._full: set[str] = set()
 
     def leads(self, view: ControlView) -> bool:
         """Tell whether this coordinator leads, as far as it has read."""
@@ -68,13 +73,13 @@ class Coordinator:
         return [self._claim(view, slot, owner, reason, now)]
 
     def _claims(self, view: ControlView, now: float) -> list[Claim]:
-        load = _Load(
-            {
-                name: member.heartbeat
-                for name, member in sorted(view.members.items())
-                if view.alive(name, now=now) and not member.heartbeat.draining
-            }
-        )
+        takers = {
+            name: member.heartbeat
+            for name, member in sorted(view.members.items())
+            if view.alive(name, now=now) and not member.heartbeat.draining
+        }
+        self._judge(takers)
+        load = _Load({name: said.load for name, said in takers.items()}, self._full)
         busy = {slot for member in view.members.values() for slot in member.heartbeat.busy}
         homeless: list[tuple[int, str]] = []
         for slot in self._slots:
@@ -83,19 +88,32 @@ class Coordinator:
             if reason:
                 homeless.append((slot, reason))
             elif owner:
-                load.add(owner, busy=slot in busy)
+                on_its_way = slot in busy and self._in_motion(view, slot, now)
+                load.add(owner, _slot_load(view, slot) if on_its_way else 0.0)
         homeless.sort(key=lambda each: each[0] not in busy)
         claims: list[Claim] = []
         for slot, reason in homeless:
             unfit = view.placements[slot].owner if reason == "idle" else ""
             taker = load.emptiest(busy=slot in busy, unfit=unfit)
             if taker:
-                load.add(taker, busy=slot in busy)
+                load.add(taker, _slot_load(view, slot) if slot in busy else 0.0)
                 claims.append(self._claim(view, slot, taker, reason, now))
         return claims + self._spread(view, load, busy, now)
 
+    def _judge(self, takers: Mapping[str, Heartbeat]) -> None:
+        """See which shards are full: until they clearly have room again, so that no slot goes to and fro."""
+        self._full &= takers.keys()
+        for name, said in takers.items():
+            if said.room == 0 or said.load > BETWEEN_SHARDS.shed_from:
+                self._full.add(name)
+            elif said.load < BETWEEN_SHARDS.take_below:
+                self._full.discard(name)
+
     def _spread(self, view: ControlView, load: _Load, busy: Collection[int], now: float) -> list[Claim]:
-        """Give shards that have far fewer slots than others some of theirs, of those without calls."""
+        """Give shards that have far fewer slots than others, and room, some of theirs, of those without calls.
+
+        One that is full has fewer because its slots were moved away, and would only get calls that it cannot serve.
+        """
         idle: dict[str, list[int]] = {}
         for slot in self._slots:
             placement = view.placements.get(slot)
@@ -107,7 +125,7 @@ class Coordinator:
         while idle and len(claims) < SPREAD_AT_ONCE:
             giver = max(idle, key=load.slots.__getitem__)
             taker = load.emptiest(busy=False)
-            if load.slots[giver] - load.slots[taker] < UNEVEN:
+            if taker in self._full or load.slots[giver] - load.slots[taker] < UNEVEN:
                 break
             claims.append(self._claim(view, idle[giver].pop(), taker, "spread", now))
             load.move(giver, taker)
@@ -158,25 +176,39 @@ class _Asked:
 
 
 class _Load:
-    """How many slots each shard that takes some has."""
+    """What each shard that takes slots has.
 
-    def __init__(self, takers: Iterable[str]) -> None:
+    Args:
+        takers: Their utilisation.
+        full: Those that get something only where all are.
+    """
+
+    def __init__(self, takers: Mapping[str, float], full: Collection[str]) -> None:
         self.slots = dict.fromkeys(takers, 0)
-        self._busy = dict(self.slots)
+        self._load = dict(takers)
+        self._full = frozenset(full)
 
-    def add(self, owner: str, *, busy: bool) -> None:
+    def add(self, owner: str, load: float) -> None:
+        """Count a slot, with the load it brings that was not measured there yet."""
         if owner in self.slots:
             self.slots[owner] += 1
-            self._busy[owner] += busy
+            self._load[owner] += load
 
     def move(self, giver: str, taker: str) -> None:
         self.slots[giver] -= 1
         self.slots[taker] += 1
 
     def emptiest(self, *, busy: bool, unfit: str = "") -> str:
-        """Return who has fewest slots, of those with calls first if it is one with calls; empty if nobody takes any."""
+        """Return who has least to do, for a slot with calls, or fewest slots; empty if nobody takes any."""
         fit = [name for name in self.slots if name != unfit] or list(self.slots)
-        return min(fit, key=lambda name: (self._busy[name] if busy else 0, self.slots[name]), default="")
+        has_room = [name for name in fit if name not in self._full] or fit
+        return min(has_room, key=lambda name: (self._load[name] if busy else 0.0, self.slots[name]), default="")
+
+
+def _slot_load(view: ControlView, slot: int) -> float:
+    """Share of a shard that a slot with calls needs: as much as its former owner's others, and never more than one."""
+    holders = [member.heartbeat for member in view.members.values() if slot in member.heartbeat.busy]
+    return max((min(said.load, 1.0) / len(said.busy) for said in holders), default=SLOT_LOAD)
 
 
 def _epoch(view: ControlView, slot: int) -> int:

@@ -106,5 +106,5 @@ def _place(member: Member, usual: float) -> Place[int]:
         utilisation=said.load,
         items=() if said.draining else tuple(Item(slot, each) for slot in said.busy),
         hot=said.rung > 0,
-        takes=not said.draining,
+        takes=not said.draining and said.room != 0,
     )

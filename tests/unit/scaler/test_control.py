@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaler.control import LAPSE_S, TAKE_UP_S, Coordinator, OwnLease
 from streaming.control import FORGET_S, LEASE_S, ControlView
 from streaming.records import STANDING, Claim, ControlRecord, Heartbeat, Lease, Snapshot
+from tests.support.dice import thrown
 
 
 class Control:
@@ -261,3 +264,88 @@ def test_a_shard_stops_before_others_take_over() -> None:
     assert not lease.lapsed(now=11.0 + LAPSE_S)
     assert lease.lapsed(now=11.1 + LAPSE_S)
     assert LAPSE_S < LEASE_S
+
+
+def full(owner: str, *slots: int, load: float = 0.95, room: int = 0) -> Heartbeat:
+    return replace(beat(owner, *slots), load=load, room=room)
+
+
+def test_slots_are_not_handed_back_to_a_shard_that_is_full(control: Control) -> None:
+    """It has few because they were moved away; with more it would get calls that it cannot serve."""
+    coordinator = leading(control, slots=6)
+    control.append(*(Claim(slot, "a", "c", "new") for slot in range(5)), Claim(5, "b", "c", "moved"), now=0.0)
+    control.append(beat("a", *range(5)), full("b", 5), now=0.0)
+
+    assert claims(coordinator, control, now=0.0) == []
+
+
+def test_a_shard_that_was_full_gets_slots_again_once_it_clearly_has_room(control: Control) -> None:
+    """At the line itself it would be given some and lose them with every measurement."""
+    coordinator = leading(control, slots=6)
+    control.append(*(Claim(slot, "a", "c", "new") for slot in range(5)), Claim(5, "b", "c", "moved"), now=0.0)
+    for at, said in enumerate((full("b", 5), full("b", 5, load=0.8, room=3), full("b", 5, load=0.6, room=3))):
+        control.append(beat("a", *range(5)), said, now=float(at))
+        assert bool(claims(coordinator, control, now=float(at))) is (at == 2)
+
+
+def test_where_all_shards_are_full_a_slot_without_an_owner_still_gets_one(control: Control) -> None:
+    coordinator = leading(control, slots=1)
+    control.append(full("a"), full("b"), now=0.0)
+
+    assert len(claims(coordinator, control, now=0.0)) == 1
+
+
+def test_slots_with_calls_go_to_the_shard_that_has_least_to_do_not_to_the_one_with_fewest(control: Control) -> None:
+    """One slot of a busy tenant is more than ten that nobody speaks in."""
+    coordinator = leading(control, slots=6)
+    control.append(*(Claim(slot, "b", "c", "new") for slot in range(3)), now=0.0)
+    control.append(Claim(3, "d", "c", "new"), *(Claim(slot, "gone", "c", "new") for slot in (4, 5)), now=0.0)
+    control.append(replace(beat("gone", 4, 5, draining=True), busy=(4, 5), load=0.4), now=0.0)
+    control.append(replace(beat("b", 0, 1, 2), load=0.1), replace(beat("d", 3), load=0.6), now=0.0)
+
+    made = claims(coordinator, control, now=0.0)
+
+    assert {claim.slot: claim.owner for claim in made if claim.reason == "drained"} == {4: "b", 5: "b"}
+
+
+def test_the_load_of_slots_on_their_way_counts_where_they_go(control: Control) -> None:
+    coordinator = leading(control, slots=2)
+    control.append(*(Claim(slot, "gone", "c", "new") for slot in (0, 1)), now=0.0)
+    control.append(replace(beat("gone", 0, 1, draining=True), busy=(0, 1), load=0.8), now=0.0)
+    control.append(replace(beat("b"), load=0.2), replace(beat("d"), load=0.3), now=0.0)
+    (first, second) = claims(coordinator, control, now=0.0)
+    assert (first.owner, second.owner) == ("b", "d")
+
+    control.append(first, second, now=0.2)
+    control.append(replace(beat("gone", 0, 1, draining=True), busy=(0, 1), load=0.8), now=0.2)
+    assert claims(coordinator, control, now=0.6) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    held=st.lists(st.integers(0, 12), min_size=2, max_size=5),
+    loads=st.lists(st.floats(0.0, 1.2), min_size=5, max_size=5),
+    seed=st.integers(0, 1 << 32),
+)
+def test_spreading_comes_to_rest_gives_full_shards_nothing_and_never_goes_to_and_fro(
+    held: list[int], loads: list[float], seed: int
+) -> None:
+    """However noisy what they say of their load is."""
+    rng, control = thrown(seed), Control()
+    owners = {slot: f"s{at}" for slot, at in enumerate(at for at, count in enumerate(held) for _ in range(count))}
+    coordinator = leading(control, slots=len(owners))
+    control.append(*(Claim(slot, owner, "c", "new") for slot, owner in owners.items()), now=0.0)
+    moved: list[tuple[int, int]] = []
+    for now in range(60):
+        noisy = [load * rng.uniform(0.95, 1.05) for load in loads[: len(held)]]
+        for at, load in enumerate(noisy):
+            mine = [slot for slot, owner in owners.items() if owner == f"s{at}"]
+            control.append(full(f"s{at}", *mine, load=load, room=0 if load > 0.92 else 5), now=float(now))
+        for claim in claims(coordinator, control, now=float(now)):
+            assert noisy[int(claim.owner[1:])] <= 0.85
+            owners[claim.slot] = claim.owner
+            control.append(claim, now=float(now))
+            moved.append((now, claim.slot))
+
+    assert len({slot for _, slot in moved}) == len(moved)
+    assert not [when for when, _ in moved if when > 30]
