@@ -9,7 +9,7 @@ PORT ?= 8080
 # What is pure has no excuse for a line or a branch without a test.
 PURE := 'streaming/*,gpu/batcher.py,gpu/lines.py,scaler/policy/*'
 
-TORCH_TESTS := tests/unit/gpu tests/contract/test_engines.py tests/integration/test_device.py -k 'torch_engine or front_end or torch:'
+TORCH_TESTS := tests/unit/gpu tests/unit/bench/test_device.py tests/contract/test_engines.py tests/integration/test_device.py -k 'torch_engine or front_end or torch:'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-torch test-torch test-device check lint formatting mypy pyright imports test coverage serve demo bench-accuracy bench-capacity bench-device bench-gpu bench-long-call lock clean

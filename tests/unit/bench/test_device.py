@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
@@ -21,12 +23,12 @@ from tests.bench import device_bay
 from tests.bench.device import Bench
 from tests.bench.device_bay import Bay
 from tests.bench.device_channels import bound, filled_in, modelled, most
-from tests.bench.device_costs import Point, costs_of
-from tests.bench.device_plan import plan_of
+from tests.bench.device_costs import Point, Timing, costs_of
+from tests.bench.device_plan import LENGTHS_S, plan_of
 from tests.bench.device_store import LeftOut, Row, Store
 from tests.bench.forced import build as build_forced
 from tests.bench.forced import said
-from tests.bench.roofline import SHAPES, Peak, peak_of, windows_per_s
+from tests.bench.roofline import SHAPES, Peak, Shape, peak_of, windows_per_s
 from tests.bench.scoring import Value
 from tests.support.chaos import ChaosEngine
 from tests.support.models import model_folder
@@ -199,6 +201,18 @@ def test_a_gpus_channels_are_counted_with_large_shapes_that_share_their_features
         assert len({SHAPES[model.removesuffix(" (random)").removesuffix(".en")].n_mels for model in models}) == 1
 
 
+def sound_of_nothing(n_mels: int) -> Float32Array:
+    """Features without a clip having been read; not silent, and to an engine of chaos an order to answer."""
+    return np.zeros((n_mels, 3000), np.float32)
+
+
+def few(sustains: Callable[[int], bool], guess: int) -> int:
+    """A number of channels that takes no search: models as small as those of tests would carry thousands."""
+    assert guess > 0
+    assert sustains(1)
+    return 2
+
+
 def bench_of(tmp_path: Path) -> Bench:
     return Bench(
         plan_of("cpu", models="tiny.en"),
@@ -232,11 +246,8 @@ def test_sizes_that_do_not_fit_are_left_out_and_the_others_measured(
         assert spec.device == "cpu"
         return ChaosEngine(model, fixed_s=0.0, each_s=0.0, memory=2, greedy=False)
 
-    def sound(n_mels: int) -> Float32Array:
-        return np.zeros((n_mels, 3000), np.float32)
-
     monkeypatch.setattr(device_bay, "build", small)
-    monkeypatch.setattr(device_bay, "sound", sound)
+    monkeypatch.setattr(device_bay, "sound", sound_of_nothing)
     bench = bench_of(tmp_path)
     rows = bench.costs("whisper", 1, None)
 
@@ -265,10 +276,18 @@ def test_pytorch_gets_room_for_fewer_windows_where_there_is_not_enough(
 # --- random weights ------------------------------------------------------------------------
 
 
-def test_random_weights_write_as_many_tokens_as_people_would_have_said(tmp_path: Path) -> None:
+ENGINES = [
+    "whisper",
+    pytest.param("torch", marks=pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed here")),
+]
+SMALL = Shape(width=64, encoder_layers=2, decoder_layers=2)
+
+
+@pytest.mark.parametrize("of", ENGINES, ids="{}_engine".format)
+def test_random_weights_write_as_many_tokens_as_people_would_have_said(of: str, tmp_path: Path) -> None:
     """Else a shape's speed would be that of its noise."""
     write_random_whisper(tmp_path / "shape", Size(), model_folder("base"))
-    spec = DeviceSpec(name="one", models=("shape",), options={"of": "whisper"})
+    spec = DeviceSpec(name="one", models=("shape",), options={"of": of})
     engine = build_forced(spec, str(tmp_path / "shape"))
     heard = np.random.default_rng(1).normal(-4.0, 1.0, (80, 500)).astype(np.float32)
     windows = [Window(heard, kind, "en") for kind in (Kind.PARTIAL, Kind.FINAL)]
@@ -277,3 +296,37 @@ def test_random_weights_write_as_many_tokens_as_people_would_have_said(tmp_path:
     assert [answer.words for answer in answers] == [(), ()]
     assert getattr(engine, "tokens") == 2 * said(5.0)  # noqa: B009  it is no part of an engine
     engine.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("engine", ENGINES, ids="{}_engine".format)
+def test_an_engine_is_measured_from_its_batches_to_the_channels_that_a_device_process_carries(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, with a model and a shape so small that it takes seconds: on a GPU it must work the first time."""
+    monkeypatch.setitem(SHAPES, "small", SMALL)
+    monkeypatch.setattr("tests.bench.device.CADENCES_S", (1.0,))
+    monkeypatch.setattr("tests.bench.device_held.LONE_FINALS", 2)
+    monkeypatch.setattr("tests.bench.device_channels.SETTLE_S", 0.1)
+    monkeypatch.setattr(device_bay, "sound", sound_of_nothing)
+    write_random_whisper(tmp_path / "tiny", Size(64, 1), model_folder("base"))
+    model = str(tmp_path / "tiny")
+    plan = replace(
+        plan_of("cpu", models=model, engines=engine, shapes="small", hold_s=2.0),
+        pairs=((model, model), ("small (random)", "small (random)")),
+        batches=(1, 2),
+        timing=Timing(windows=2, rounds=1, warm_ups=1, by_processor=True),
+    )
+    store = Store(tmp_path / "rows.json", "here")
+    monkeypatch.setattr("tests.bench.device.most", few)
+    bench = Bench(plan, store, Bay("cpu", "float32", 2, tmp_path / "random"), Console(file=StringIO()))
+    streams = bench.streams(engine)
+    rows = bench.costs(engine, streams, Peak(1e11, 1e10, "test"))
+    channels = bench.channels(engine, tuple(costs_of(rows, engine, streams)), streams)
+
+    assert bench.problems == []
+    assert {str(row["model"]) for row in rows} == {model, "small (random)"}
+    assert all(row["windows_per_s"] for row in rows)
+    assert {row["tokens"] for row in rows if row["model"] == "small (random)"} == {said(each) for each in LENGTHS_S}
+    assert [row["partials_pct"] is not None and row["alone_p95_ms"] is not None for row in channels] == [True, True]
