@@ -9,7 +9,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -42,6 +42,20 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+    # What a broker says is in no exception of its client's, only in what that logs.
+    kafka = logging.getLogger("aiokafka")
+    kafka.handlers = [_Forwarder(logging.WARNING)]
+    kafka.propagate = False
+
+
+class _Forwarder(logging.Handler):
+    """Makes what a library logs one of our events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        fault = record.exc_info[1] if record.exc_info else None
+        log: FilteringBoundLogger = structlog.get_logger()
+        log.log(record.levelno, "kafka.client", source=record.name, said=record.getMessage(), exc_info=fault)
 
 
 def drop_pii(_logger: WrappedLogger, _method: str, event: EventDict) -> MutableMapping[str, object]:

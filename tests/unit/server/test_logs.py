@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +57,15 @@ def test_a_fault_shows_its_place_and_neither_its_message_nor_local_variables(sty
     for shown in ("int(text)", "ExceptionGroup", "KeyError", "ValueError", "test_logs.py"):
         assert shown in out.getvalue()
     assert text not in out.getvalue()
+
+
+def test_what_the_client_of_kafka_logs_is_a_line_of_ours() -> None:
+    """It alone says why a broker did not let it in."""
+    out = io.StringIO()
+    logs.configure("info", "json", out)
+
+    logging.getLogger("aiokafka.client").error("Unable connect to %s", "kafka-0:9092")
+
+    line = json.loads(out.getvalue())
+    assert (line["event"], line["level"], line["source"]) == ("kafka.client", "error", "aiokafka.client")
+    assert line["said"] == "Unable connect to kafka-0:9092"
