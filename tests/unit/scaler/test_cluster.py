@@ -16,11 +16,12 @@ import pytest
 from gpu.loudness import LoudnessVad
 from scaler.control import TAKE_UP_S
 from scaler.governor import Governor
+from scaler.membership import AGAIN_S
 from scaler.policy.load import ShardLoad
 from scaler.shard import Shard
 from streaming.call import AudioFormat, CallSpec
 from streaming.control import LEASE_S, ControlView
-from streaming.errors import LogUnavailable
+from streaming.errors import LogRefused, LogUnavailable
 from streaming.log import Topic
 from streaming.log.memory import MemoryLog
 from streaming.record_codec import decode, encode
@@ -96,16 +97,20 @@ class FlakyLog(MemoryLog):
 
     refused: set[tuple[Topic, int]]
     """Where the next record is refused."""
+    closed: set[tuple[Topic, int]]
+    """Where all are."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(SLOTS, KEEP_S, clock)
-        self.refused = set()
+        self.refused, self.closed = set(), set()
 
     async def append(self, topic: Topic, slot: int, key: str, value: bytes) -> asyncio.Future[int]:
         """Append, unless told not to."""
         if (topic, slot) in self.refused:
             self.refused.discard((topic, slot))
             raise LogUnavailable("as it was told")
+        if (topic, slot) in self.closed:
+            raise LogRefused("as it was told")
         return await super().append(topic, slot, key, value)
 
 
@@ -384,6 +389,26 @@ def test_a_slot_whose_record_could_not_be_written_is_begun_anew() -> None:
         world.log.refused.add((Topic.OUT, 0))
         await playing
         assert [claim.reason for claim in world.claims(0)] == ["new", "again"]
+        assert await world.text("one", 0) == world.scenes["one"].text
+        await world.close()
+
+    run_virtually(work)
+
+
+def test_a_slot_that_cannot_be_written_is_not_claimed_all_the_time_and_goes_on_when_it_can() -> None:
+    """A right that is missing is missing for minutes: a claim a millisecond would fill the log with nothing."""
+
+    async def work(clock: Clock) -> None:
+        world = World({"one": talk()}, clock)
+        await world.join("a")
+        await world.served("a")
+        playing = asyncio.create_task(world.play("one", 0))
+        await asyncio.sleep(6.0)
+        world.log.closed.add((Topic.OUT, 0))
+        await asyncio.sleep(2.5 * AGAIN_S)
+        assert [claim.reason for claim in world.claims(0)] == ["new", "again", "again", "again"]
+        world.log.closed.clear()
+        await playing
         assert await world.text("one", 0) == world.scenes["one"].text
         await world.close()
 
