@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from streaming.errors import LogError
-from streaming.log import Entry, Topic
+from streaming.log import Topic
 from streaming.log.kafka_client import (
     admin_library,
     connection,
@@ -20,19 +19,14 @@ from streaming.log.kafka_client import (
     reached,
     translating,
 )
+from streaming.log.kafka_reader import FETCH_WAIT_MS, KafkaReader
 from streaming.log.kafka_refusals import Refusals
 from streaming.log.kafka_settings import MAX_RECORD_BYTES, KafkaSecurity, KafkaSettings
 from streaming.log.kafka_topics import see_to_topics
-from streaming.log.kafka_types import Admin, Consumer, Found, Partition, Producer
+from streaming.log.kafka_types import Admin, Consumer, Partition, Producer
 from streaming.log.kafka_writer import Writer
 
 __all__ = ["KafkaLog", "KafkaReader", "KafkaSecurity", "KafkaSettings"]
-
-READ_ENTRIES: Final = 512
-"""Entries one ``next`` returns at most, so that a reader far behind does not hold the event loop."""
-
-FETCH_WAIT_MS: Final = 100
-"""How long a broker holds a fetch that finds nothing. Records end it at once; a new assignment waits for it."""
 
 FETCH_BYTES: Final = 8 << 20
 """Most bytes of one answer, for a reader that catches up."""
@@ -130,14 +124,8 @@ class KafkaLog:
 
     def reader(self, topic: Topic) -> KafkaReader:
         """Open a reader with no slot assigned."""
-        consumer = library().AIOKafkaConsumer(
-            **self._common,
-            auto_offset_reset="earliest",  # what is no longer kept: go on with the oldest that is
-            enable_auto_commit=False,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            fetch_max_bytes=FETCH_BYTES,
-        )
-        reader = KafkaReader(consumer, topic, self._settings, self._refusals)
+        name, slots = self._settings.topic(topic), self._settings.slots_of(topic)
+        reader = KafkaReader(self._consumer, topic, name, slots, self._refusals)
         self._readers.add(reader)
         return reader
 
@@ -225,6 +213,15 @@ class KafkaLog:
         if not 0 <= slot < count:
             raise IndexError(f"slot {slot} of {topic} does not exist; this log has {count}")
 
+    def _consumer(self) -> Consumer:
+        return library().AIOKafkaConsumer(
+            **self._common,
+            auto_offset_reset="earliest",  # what is no longer kept: go on with the oldest that is
+            enable_auto_commit=False,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+        )
+
     def _producer(self, idempotent: bool) -> Producer:
         return library().AIOKafkaProducer(
             **self._common,
@@ -244,102 +241,3 @@ class KafkaLog:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
         )
-
-
-class KafkaReader:
-    """A ``Reader`` of a ``KafkaLog``; made by ``KafkaLog.reader``."""
-
-    def __init__(self, consumer: Consumer, topic: Topic, settings: KafkaSettings, refusals: Refusals) -> None:
-        self._consumer = consumer
-        self._refusals = refusals
-        self._topic = topic
-        self._settings = settings
-        self._name = settings.topic(topic)
-        self._positions: dict[int, int] = {}
-        self._assigned = asyncio.Event()
-        self._turn = asyncio.Lock()  # starting and stopping, one after the other: a half-started consumer cannot stop
-        self._started = False
-        self._closed = False
-
-    def assign(self, positions: Mapping[int, int]) -> None:
-        """Read exactly these slots from now on; see ``Reader.assign``."""
-        self._positions = dict(positions)
-        self._assigned.set()
-        if self._started:
-            self._apply()
-
-    async def next(self) -> list[Entry]:
-        """Wait for records; see ``Reader.next``.
-
-        Raises:
-            asyncio.CancelledError: If the reader is closed.
-            LogError: If the cluster refuses, or does not answer the first call; ``next`` may be called again. Brokers
-                that go away later are waited for.
-        """
-        while not self._closed:
-            if not self._positions:
-                self._assigned.clear()
-                await self._assigned.wait()
-            elif not self._started:
-                await self._start()
-            else:
-                entries = await self._read()
-                if entries:
-                    return entries
-        raise asyncio.CancelledError
-
-    async def close(self) -> None:
-        """Stop; a waiting ``next`` is cancelled."""
-        self._closed = True
-        self._assigned.set()
-        async with self._turn:
-            self._started = False
-            with suppress(library().errors.KafkaError, OSError):
-                await self._consumer.stop()
-
-    async def _start(self) -> None:
-        async with self._turn:
-            if self._closed:
-                return
-            with translating(f"reading {self._name}"):
-                await self._consumer.start()
-            self._started = True
-            self._apply()
-
-    def _apply(self) -> None:
-        if not self._positions:
-            self._consumer.pause(*self._consumer.assignment())
-            return
-        places = {slot: library().TopicPartition(self._name, slot) for slot in self._positions}
-        self._consumer.assign(list(places.values()))
-        for slot, offset in self._positions.items():
-            self._consumer.seek(places[slot], offset)
-
-    async def _read(self) -> list[Entry]:
-        try:
-            with translating(f"reading {self._name}"):
-                found = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=READ_ENTRIES)
-        except library().errors.ConsumerStoppedError:
-            return []
-        except LogError as problem:
-            self._refusals.note(f"reading {self._name}", problem)
-            raise
-        return [entry for place, records in found.items() for entry in self._wanted(place, records)]
-
-    def _wanted(self, place: Partition, records: Sequence[Found]) -> list[Entry]:
-        """Turn records into entries, and leave out what lies before the place wanted.
-
-        That happens where an offset lies beyond the end: Kafka then begins at the oldest kept.
-        """
-        slot = place.partition
-        wanted = self._positions.get(slot)
-        if wanted is None:
-            return []
-        entries = [
-            Entry(self._topic, slot, each.offset, (each.key or b"").decode(), each.value or b"")
-            for each in records
-            if each.offset >= wanted
-        ]
-        if entries:
-            self._positions[slot] = entries[-1].offset + 1
-        return entries

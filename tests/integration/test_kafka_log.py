@@ -12,6 +12,7 @@ import pytest
 from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable, RecordTooLarge
 from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaReader, KafkaSecurity, KafkaSettings
+from streaming.log.kafka_reader import SHARE
 from streaming.log.kafka_settings import MAX_RECORD_BYTES
 from tests.support.kafka_broker import HOST, KafkaCluster, KafkaMissing, free_ports
 
@@ -92,6 +93,34 @@ async def test_records_wait_while_the_only_broker_is_away(broker: KafkaCluster) 
     assert [await done for done in sent] == list(range(1, 50))
     assert (await collect(reader, 1, b"49"))[0] == [str(number).encode() for number in range(50)]
     assert log.waiting_s() == 0.0
+    await log.close()
+
+
+async def test_a_reader_of_many_slots_reads_each_in_order_and_again_from_where_it_is_told(broker: KafkaCluster) -> None:
+    """More than one consumer reads them; what one had read when the slots changed is read again, not skipped."""
+    slots = 2 * SHARE + 6
+    log = await KafkaLog.connect(KafkaSettings(broker.bootstrap, prefix="many", slots=slots))
+    reader = log.reader(Topic.AUDIO)
+    reader.assign(dict.fromkeys(range(slots), 0))
+    sent = [
+        await log.append(Topic.AUDIO, slot, "call", str(number).encode())
+        for number in range(20)
+        for slot in range(slots)
+    ]
+    await asyncio.wait(sent)
+    wanted = [str(number).encode() for number in range(20)]
+
+    assert await collect(reader, slots, b"19") == dict.fromkeys(range(slots), wanted)
+
+    reader.assign(dict.fromkeys(range(slots), 5))
+    assert (await reader.next())[0].offset == 5
+    await asyncio.sleep(0.5)  # others are read by now, and wait to be asked for
+    reader.assign(dict.fromkeys(range(0, slots, 2), 11))
+    found: dict[int, list[bytes]] = {slot: [] for slot in range(0, slots, 2)}
+    while any(values[-1:] != [b"19"] for values in found.values()):
+        for entry in await reader.next():
+            found[entry.slot].append(entry.value)
+    assert found == dict.fromkeys(range(0, slots, 2), wanted[11:])
     await log.close()
 
 
