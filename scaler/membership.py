@@ -17,7 +17,8 @@ from scaler.slots import MARK_EVERY_S, SNAPSHOT_EVERY, Slots
 from streaming.control import HEARTBEAT_S, ControlView
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Topic
-from streaming.log.following import asked, follow
+from streaming.log.asking import asked
+from streaming.log.following import follow
 from streaming.record_codec import decode, encode
 from streaming.records import Claim, ControlRecord, Heartbeat, Lease, Snapshot
 

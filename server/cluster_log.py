@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from server.errors import BadSetting
 from server.health import Readiness
 from server.settings import Kafka
-from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable
+from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable
+from streaming.log.asking import asked
 from streaming.log.kafka import KafkaLog, KafkaSecurity, KafkaSettings
 
-log = structlog.get_logger()
+T = TypeVar("T")
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 RETRY_S: Final = 2.0
 """Seconds until a cluster that did not answer, or refused, is tried again."""
@@ -61,7 +65,8 @@ class ClusterLog:
         Raises:
             BadSetting: If settings and topics do not fit each other.
         """
-        self._source = source = await self._connect(stop)
+        connecting = reached(lambda: KafkaLog.connect(self.settings), "log", note=self._note)
+        self._source = source = await unless(stop, connecting)
         if source is None:
             yield None
             return
@@ -72,25 +77,8 @@ class ClusterLog:
             watching.cancel()
             await source.close()
 
-    async def _connect(self, stop: asyncio.Event) -> KafkaLog | None:
-        refused_s = RETRY_S
-        while not stop.is_set():
-            retry_s = RETRY_S
-            try:
-                return await KafkaLog.connect(self.settings)
-            except LogMisconfigured as problem:
-                raise BadSetting(str(problem)) from problem
-            except LogRefused as problem:  # who may come is settled at the brokers, and may be while we wait
-                retry_s, refused_s = refused_s, min(2 * refused_s, MOST_RETRY_S)
-                self._problem = str(problem)
-                log.warning("log.refused", problem=self._problem, retry_s=retry_s)
-            except LogUnavailable as problem:
-                self._problem = str(problem)
-                log.warning("log.unavailable", problem=self._problem, retry_s=retry_s)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(retry_s):
-                    await stop.wait()
-        return None
+    def _note(self, problem: LogError) -> None:
+        self._problem = str(problem)
 
 
 async def _watch_clock(source: KafkaLog) -> None:
@@ -143,3 +131,47 @@ def log_settings(kafka: Kafka) -> KafkaSettings:
         request_timeout_s=kafka.request_timeout_s,
         security=security,
     )
+
+
+async def reached(
+    what: Callable[[], Awaitable[T]], part: str, *, note: Callable[[LogError], None] = lambda _: None, **where: object
+) -> T:
+    """Return what a cluster gives once it answers and allows it; meanwhile it is asked again and again.
+
+    Args:
+        what: Asks once.
+        part: Of the server, which asks; each failure is logged as ``PART.unavailable`` or ``PART.refused``.
+        note: Called with each failure, too.
+        where: Logged with it.
+
+    Raises:
+        BadSetting: If settings and cluster do not fit each other.
+    """
+    refused_s = RETRY_S
+
+    def trouble(problem: LogError) -> float:
+        nonlocal refused_s
+        retry_s, event = RETRY_S, f"{part}.unavailable"
+        if isinstance(problem, LogRefused):  # who may come is settled at the brokers, and may be while we wait
+            retry_s, event = refused_s, f"{part}.refused"
+            refused_s = min(2 * refused_s, MOST_RETRY_S)
+        note(problem)
+        log.warning(event, problem=str(problem), retry_s=retry_s, **where)
+        return retry_s
+
+    try:
+        return await asked(what, trouble, waits_out=(LogUnavailable, LogRefused))
+    except LogMisconfigured as problem:
+        raise BadSetting(str(problem)) from problem
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """Return what some work returns; None, and the work is cancelled, if told to stop before."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)

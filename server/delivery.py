@@ -19,7 +19,8 @@ from server.metrics import Metrics
 from server.page.recent import Recent
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Reader, Topic
-from streaming.log.following import asked, follow
+from streaming.log.asking import asked
+from streaming.log.following import follow
 from streaming.record_codec import decode
 from streaming.records import (
     CallClosed,

@@ -16,7 +16,8 @@ from structlog.typing import FilteringBoundLogger
 from streaming.call import CallSpec
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Topic
-from streaming.log.following import asked, follow
+from streaming.log.asking import asked
+from streaming.log.following import follow
 from streaming.record_codec import decode, encode
 from streaming.records import CallPlaced, CallRecord, CallRemoved
 

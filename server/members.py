@@ -16,7 +16,8 @@ from server.metrics import Metrics
 from streaming.control import ControlView, Member
 from streaming.errors import BadRecord, LogError
 from streaming.log import Log, Topic
-from streaming.log.following import asked, follow
+from streaming.log.asking import asked
+from streaming.log.following import follow
 from streaming.record_codec import decode
 from streaming.records import ControlRecord
 

@@ -16,6 +16,7 @@ from server.services import Services
 from server.settings import Ingest
 from streaming.call import AudioFormat, Encoding
 from streaming.errors import BadMessage, LogError
+from streaming.log.asking import asked
 from streaming.log.kafka_group import Group, Message, Place
 from streaming.log.kafka_settings import KafkaSettings
 
@@ -26,9 +27,6 @@ COMMIT_EVERY_S: Final = 1.0
 
 FULL: Final = 2000
 """Records under way of a partition from which it is read no further, until half of them are done."""
-
-PAUSE_S: Final = 1.0
-"""Seconds until a topic that could not be read is read again."""
 
 
 class _Partition:
@@ -123,12 +121,8 @@ class Ingester:
 
     async def _read(self, group: Group) -> None:
         while True:
-            try:
-                for message in await group.read():
-                    self._take(message)
-            except LogError as problem:
-                log.warning("ingest.not_read", problem=str(problem))
-                await asyncio.sleep(PAUSE_S)
+            for message in await asked(group.read, _not_read):
+                self._take(message)
             self._hold_back(group)
 
     def _hold_back(self, group: Group) -> None:
@@ -181,3 +175,7 @@ class Ingester:
         partition.over(call.name)
         if not task.cancelled() and (problem := task.exception()) is not None:
             log.error("ingest.call_failed", call=call.name, error=type(problem).__name__)
+
+
+def _not_read(problem: LogError) -> None:
+    log.warning("ingest.not_read", problem=str(problem))

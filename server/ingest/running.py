@@ -6,20 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import structlog
-from structlog.typing import FilteringBoundLogger
-
+from server.cluster_log import reached
 from server.errors import BadSetting
 from server.ingest.ingester import Ingester
 from server.services import Services
 from server.settings import Ingest
-from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable
 from streaming.log.kafka_settings import KafkaSettings
-
-log: FilteringBoundLogger = structlog.get_logger()
-
-RETRY_S = 2.0
-"""Seconds until a cluster that did not answer is tried again."""
 
 
 @asynccontextmanager
@@ -41,17 +33,6 @@ async def ingesting(settings: Ingest, cluster: KafkaSettings | None, services: S
     except ValueError as problem:
         raise BadSetting(f"ingest: {problem}") from problem
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(_run(ingester), name="ingest")
+        running = tasks.create_task(reached(ingester.run, "ingest"), name="ingest")
         yield
         running.cancel()
-
-
-async def _run(ingester: Ingester) -> None:
-    while True:
-        try:
-            await ingester.run()
-        except (LogMisconfigured, LogRefused) as problem:
-            raise BadSetting(str(problem)) from problem
-        except LogUnavailable as problem:
-            log.warning("ingest.unavailable", problem=str(problem), retry_s=RETRY_S)
-            await asyncio.sleep(RETRY_S)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import Final
 
 import structlog
@@ -13,13 +14,15 @@ from structlog.typing import FilteringBoundLogger
 
 from server.outlets.documents import Document, Kind
 from server.outlets.fold import Position
+from server.outlets.lines import Lines
 from streaming.errors import LogError
 from streaming.log import Topic
-from streaming.log.kafka_client import admin_library, connection, library, translated, translating
+from streaming.log.asking import RETRY_S, asked
+from streaming.log.kafka_client import admin_library, connection, library, translating
 from streaming.log.kafka_group import Group, Place
 from streaming.log.kafka_settings import MAX_RECORD_BYTES, KafkaSettings
-from streaming.log.kafka_topics import REPLICAS, TOPIC_EXISTS
-from streaming.log.kafka_types import Metadata, Producer
+from streaming.log.kafka_topics import NewTopic, create_topics
+from streaming.log.kafka_types import Producer
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -28,12 +31,6 @@ PUBLIC_PARTITIONS: Final = 12
 
 ROOM: Final = 1000
 """Documents that may wait in memory; more wait in the log."""
-
-BATCH: Final = 500
-"""Documents on their way at a time."""
-
-AGAIN_S: Final = 1.0
-"""Seconds until what the brokers did not take is written again."""
 
 
 class GroupLedger:
@@ -101,13 +98,16 @@ class GroupLedger:
 
     async def _stay(self, group: Group) -> None:
         """Poll, or the group takes us for dead; everything is paused, so nothing comes."""
-        while True:
+
+        async def poll() -> None:
             group.pause(self._share)
-            try:
-                await group.read()
-            except LogError as problem:
-                log.warning("outlet.log_not_read", outlet=self._name, problem=str(problem))
-                await asyncio.sleep(AGAIN_S)
+            await group.read()
+
+        while True:
+            await asked(poll, self._trouble)
+
+    def _trouble(self, problem: LogError) -> None:
+        log.warning("outlet.log_not_read", outlet=self._name, problem=str(problem))
 
 
 def _place_of(position: Position) -> Place:
@@ -121,14 +121,14 @@ def _position_of(place: Place) -> Position:
     return Position(place.offset, int(epoch), int(told_to))
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    document: Document
-    done: asyncio.Future[None]
-
-
 class PublicTopicSink:
-    """Writes documents to a topic of plain JSON, keyed by call; an ``async with`` block is its life."""
+    """Writes documents to a topic of plain JSON, keyed by call; an ``async with`` block is its life.
+
+    Args:
+        producer: Started, and stopped by whoever started it.
+        topic: Where they go.
+        partials: Whether partials are wanted.
+    """
 
     transcripts = False
 
@@ -136,7 +136,16 @@ class PublicTopicSink:
         self.partials = partials
         self._producer = producer
         self._topic = topic
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=ROOM)
+        self._lines = Lines(self._tell, "public-topic", ROOM)
+        self._complained_at = -inf
+
+    async def __aenter__(self) -> PublicTopicSink:
+        """Begin."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop where it stands."""
+        await self._lines.__aexit__()
 
     @classmethod
     @asynccontextmanager
@@ -152,14 +161,11 @@ class PublicTopicSink:
         producer = library().AIOKafkaProducer(
             **common, acks="all", linger_ms=settings.linger_ms, max_request_size=MAX_RECORD_BYTES
         )
-        with translating(f"connecting to write {topic}"):
-            await producer.start()
-        sink = cls(producer, topic, partials=partials)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                writing = tasks.create_task(sink._write(), name="public-topic")
+            with translating(f"connecting to write {topic}"):
+                await producer.start()
+            async with cls(producer, topic, partials=partials) as sink:
                 yield sink
-                writing.cancel()
         finally:
             with suppress(library().errors.KafkaError, OSError):
                 await producer.stop()
@@ -170,40 +176,28 @@ class PublicTopicSink:
 
     async def put(self, document: Document) -> asyncio.Future[None]:
         """Take a document; its future is done once the brokers have it, however long they are away."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._waiting.put(_Waiting(document, done))
-        return done
+        return await self._lines.put(document)
 
-    async def _write(self) -> None:
-        while True:
-            batch = [await self._waiting.get()]
-            while not self._waiting.empty() and len(batch) < BATCH:
-                batch.append(self._waiting.get_nowait())
-            while batch := await self._sent(batch):
-                log.warning("transcripts.unwritten", topic=self._topic, documents=len(batch))
-                await asyncio.sleep(AGAIN_S)
+    async def _tell(self, document: Document, since: float) -> None:
+        del since  # nothing is given up: the brokers come back
+        await asked(partial(self._write, document), self._trouble)
 
-    async def _sent(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """Write documents, and return those that were not taken."""
-        with suppress(library().errors.KafkaError, OSError):
-            sending = [await self._send(waiting.document) for waiting in batch]
-            outcomes = await asyncio.gather(*sending, return_exceptions=True)
-            left: list[_Waiting] = []
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, BaseException):
-                    left.append(waiting)
-                else:
-                    waiting.done.set_result(None)
-            return left
-        return batch
-
-    async def _send(self, document: Document) -> asyncio.Future[Metadata]:
+    async def _write(self, document: Document) -> None:
         headers = [
             ("content-type", b"application/json"),
             ("type", document.kind.encode()),
             ("id", document.id.encode()),
         ]
-        return await self._producer.send(self._topic, document.json(), document.call.encode(), headers=headers)
+        with translating(f"writing to {self._topic}"):
+            written = await self._producer.send(self._topic, document.json(), document.call.encode(), headers=headers)
+            await written
+
+    def _trouble(self, problem: LogError) -> None:
+        """Complain once a second at most, for all calls together."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= RETRY_S:
+            self._complained_at = now
+            log.warning("transcripts.unwritten", topic=self._topic, documents=self._lines.waiting, problem=str(problem))
 
 
 async def _see_to(topic: str, common: Mapping[str, object]) -> None:
@@ -211,11 +205,6 @@ async def _see_to(topic: str, common: Mapping[str, object]) -> None:
     try:
         with translating(f"creating topic {topic}"):
             await admin.start()
-            brokers = len((await admin.describe_cluster())["brokers"])
-            new = admin_library().NewTopic(topic, PUBLIC_PARTITIONS, min(REPLICAS, brokers), topic_configs={})
-            errors = (await admin.create_topics([new])).topic_errors
+            await create_topics(admin, [NewTopic(topic, PUBLIC_PARTITIONS)])
     finally:
         await admin.close()
-    for name, code, *_ in errors:
-        if code not in (0, TOPIC_EXISTS):
-            raise translated(library().errors.for_code(code)(), f"creating topic {name}")

@@ -18,7 +18,8 @@ from server.outlets.documents import Document
 from server.outlets.fold import Position, SlotFold
 from streaming.errors import BadRecord, LogError
 from streaming.log import Entry, Log, Reader, Topic
-from streaming.log.following import RETRY_S, follow
+from streaming.log.asking import asked
+from streaming.log.following import follow
 from streaming.record_codec import decode
 from streaming.records import OutRecord, Partial
 
@@ -66,6 +67,13 @@ class WholeLedger:
 
     def __init__(self, slots: int) -> None:
         self._share: Mapping[int, Position] | None = {slot: Position() for slot in range(slots)}
+
+    async def __aenter__(self) -> WholeLedger:
+        """There is nothing to open."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """There is nothing to close."""
 
     async def share(self) -> Mapping[int, Position]:
         """Return everything, once."""
@@ -122,12 +130,8 @@ class Outlet:
                     partials.assign(await self._ends_of_partials(share))
 
     async def _ends_of_partials(self, share: Collection[int]) -> dict[int, int]:
-        while True:
-            try:
-                return {slot: await self._log.end_offset(Topic.PARTIALS, slot) for slot in share}
-            except LogError as problem:
-                self._trouble(problem)
-                await asyncio.sleep(RETRY_S)
+        ends = await asked(lambda: self._log.end_offsets(Topic.PARTIALS), self._trouble)
+        return {slot: ends[slot] for slot in share}
 
     async def settled(self) -> None:
         """Wait until everything in the log now is told or given up."""

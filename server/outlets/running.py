@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from server.cluster_log import reached
 from server.errors import BadSetting
 from server.metrics import Metrics
 from server.outlets.kafka import GroupLedger, PublicTopicSink
 from server.outlets.outlet import Ledger, Outlet, Sink, WholeLedger
 from server.outlets.webhooks import Endpoint, WebhookSink, key_of, kinds_of
 from server.settings import Settings, Webhook
-from streaming.errors import LogError, LogMisconfigured, LogRefused
+from streaming.errors import LogError
 from streaming.log import Log
 from streaming.log.kafka_settings import KafkaSettings
 
@@ -50,30 +53,60 @@ async def outlets(
     if chosen.topic is not None and cluster is not None and cluster.is_own(chosen.topic):
         raise BadSetting(f"transcripts.topic {chosen.topic} is a topic of the log itself; choose another name")
     endpoints = [endpoint_of(name, webhook) for name, webhook in settings.webhooks.endpoints.items()]
-    async with AsyncExitStack() as stack:
-        sinks: dict[str, Sink] = {}
-        for endpoint in endpoints:
-            sinks[f"webhook-{endpoint.name}"] = await stack.enter_async_context(
-                WebhookSink(endpoint, metrics, time.time)
-            )
-        try:
-            if chosen.topic is not None and cluster is not None:
-                opened = PublicTopicSink.opened(cluster, chosen.topic, partials=chosen.partials)
-                sinks["transcripts"] = await stack.enter_async_context(opened)
-            running: list[Outlet] = []
-            for name, sink in sinks.items():
-                ledger: Ledger = WholeLedger(source.slots)
-                if shared and cluster is not None:
-                    ledger = await stack.enter_async_context(GroupLedger(cluster, name))
-                running.append(Outlet(name, source, sink, ledger, metrics))
-        except (LogMisconfigured, LogRefused) as problem:
-            raise BadSetting(str(problem)) from problem
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        telling = [tasks.create_task(outlet.run(), name="outlet") for outlet in running]
+    ways = [Way(f"webhook-{each.name}", partial(WebhookSink, each, metrics, time.time)) for each in endpoints]
+    if chosen.topic is not None and cluster is not None:
+        opened = partial(PublicTopicSink.opened, cluster, chosen.topic, partials=chosen.partials)
+        ways.append(Way("transcripts", opened))
+
+    def ledger(way: Way) -> AbstractAsyncContextManager[Ledger]:
+        return GroupLedger(cluster, way.name) if shared and cluster is not None else WholeLedger(source.slots)
+
+    running: list[Outlet] = []
+    async with asyncio.TaskGroup() as tasks:
+        telling = [
+            tasks.create_task(tell(way, source, partial(ledger, way), metrics, running.append), name="outlet")
+            for way in ways
+        ]
         yield
         await _settle(running)
         for task in telling:
             task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way out that the settings ask for."""
+
+    name: str
+    """For logs, metrics, and where it is remembered what was told."""
+    sink: Callable[[], AbstractAsyncContextManager[Sink]]
+
+
+async def tell(
+    way: Way,
+    source: Log,
+    ledger: Callable[[], AbstractAsyncContextManager[Ledger]],
+    metrics: Metrics,
+    opened: Callable[[Outlet], None],
+) -> None:
+    """Open a way out and tell what there is to tell, until cancelled. Calls need none of it: it opens once it can.
+
+    Args:
+        way: The way out.
+        source: The log.
+        ledger: Opens what remembers how far it is told.
+        metrics: Counts what was told.
+        opened: Called once the way is open.
+
+    Raises:
+        BadSetting: If the topic cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        sink = await reached(lambda: stack.enter_async_context(way.sink()), "outlet", outlet=way.name)
+        told = await reached(lambda: stack.enter_async_context(ledger()), "outlet", outlet=way.name)
+        outlet = Outlet(way.name, source, sink, told, metrics)
+        opened(outlet)
+        await outlet.run()
 
 
 def endpoint_of(name: str, webhook: Webhook) -> Endpoint:

@@ -7,10 +7,8 @@ import base64
 import hashlib
 import hmac
 import random
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
@@ -21,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from server.errors import BadSetting
 from server.metrics import Metrics
 from server.outlets.documents import Document, Kind
+from server.outlets.lines import Lines
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -81,20 +80,6 @@ class Endpoint:
     """Seconds after which a document that was never taken is given up."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    document: Document
-    done: asyncio.Future[None]
-    since: float
-
-
-@dataclass(slots=True)
-class _Line:
-    """What one call still has to tell, in order."""
-
-    waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
-
-
 class WebhookSink:
     """Posts documents to one endpoint; an ``async with`` block is its life.
 
@@ -119,10 +104,8 @@ class WebhookSink:
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._dice = dice
-        self._lines: dict[str, _Line] = {}
-        self._room = asyncio.Semaphore(ROOM)
+        self._lines = Lines(self._tell, f"webhook-{endpoint.name}", ROOM)
         self._turns = asyncio.Semaphore(endpoint.at_once)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> WebhookSink:
@@ -132,11 +115,7 @@ class WebhookSink:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop where it stands."""
-        for task in list(self._tasks):
-            task.cancel()
-        for task in list(self._tasks):
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._lines.__aexit__()
         if self._client is not None:
             await self._client.aclose()
 
@@ -147,33 +126,16 @@ class WebhookSink:
 
     async def put(self, document: Document) -> asyncio.Future[None]:
         """Take a document; its future is done once the endpoint took it, or it was given up."""
-        await self._room.acquire()
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(document, loop.create_future(), loop.time())
-        line = self._lines.get(document.call)
-        if line is None:
-            line = self._lines[document.call] = _Line()
-            task = loop.create_task(self._tell(document.call, line), name=f"webhook-{self._endpoint.name}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        line.waiting.append(waiting)
-        return waiting.done
+        return await self._lines.put(document)
 
-    async def _tell(self, call: str, line: _Line) -> None:
-        await asyncio.sleep(0)  # its first document is put after it is made
-        while line.waiting:
-            first = line.waiting[0]
-            try:
-                await self._deliver(first)
-            except Exception as problem:  # noqa: BLE001  what cannot even be sent must not hold up what follows it
-                self._give_up(first.document, type(problem).__name__)
-            line.waiting.popleft()
-            first.done.set_result(None)
-            self._room.release()
-        del self._lines[call]
+    async def _tell(self, document: Document, since: float) -> None:
+        try:
+            await self._deliver(document, since)
+        except Exception as problem:  # noqa: BLE001  what cannot even be sent must not hold up what follows it
+            self._give_up(document, type(problem).__name__)
 
-    async def _deliver(self, waiting: _Waiting) -> None:
-        loop, endpoint, document = asyncio.get_running_loop(), self._endpoint, waiting.document
+    async def _deliver(self, document: Document, since: float) -> None:
+        loop, endpoint = asyncio.get_running_loop(), self._endpoint
         pause_s = FIRST_PAUSE_S
         while True:
             async with self._turns:
@@ -181,7 +143,7 @@ class WebhookSink:
             self._metrics.webhook_tries.labels(endpoint.name, outcome).inc()
             if outcome == "taken":
                 return
-            if loop.time() - waiting.since >= endpoint.give_up_s:
+            if loop.time() - since >= endpoint.give_up_s:
                 self._give_up(document, outcome)
                 return
             log.warning("webhook.not_taken", outlet=endpoint.name, document=document.id, outcome=outcome)

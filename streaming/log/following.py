@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, Callable
 
 from streaming.errors import LogError
 from streaming.log import Entry, Reader
-
-T = TypeVar("T")
-
-RETRY_S: Final = 1.0
-"""Seconds until a log that refused or did not answer is asked again."""
+from streaming.log.asking import asked
 
 
 async def follow(reader: Reader, trouble: Callable[[LogError], None]) -> AsyncGenerator[list[Entry]]:
@@ -24,22 +18,6 @@ async def follow(reader: Reader, trouble: Callable[[LogError], None]) -> AsyncGe
     """
     try:
         while True:
-            try:
-                entries = await reader.next()
-            except LogError as problem:
-                trouble(problem)
-                await asyncio.sleep(RETRY_S)
-            else:
-                yield entries
+            yield await asked(reader.next, trouble)
     finally:
         await reader.close()
-
-
-async def asked(question: Callable[[], Awaitable[T]], trouble: Callable[[LogError], None]) -> T:
-    """Return the answer of a log, asked until it gives one."""
-    while True:
-        try:
-            return await question()
-        except LogError as problem:
-            trouble(problem)
-            await asyncio.sleep(RETRY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from streaming.errors import LogMisconfigured
@@ -19,6 +20,35 @@ CREATION_POLL_S: Final = 0.05
 
 TOPIC_EXISTS: Final = 36
 """Kafka's error code."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTopic:
+    """A topic to be made."""
+
+    name: str
+    partitions: int
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Kafka's, by their names."""
+
+
+async def create_topics(admin: Admin, topics: Iterable[NewTopic]) -> None:
+    """Create topics, with as many copies as the cluster has brokers for; those that are there stay as they are.
+
+    Raises:
+        LogMisconfigured: If the cluster does not take the settings.
+        LogRefused: If it does not let us.
+    """
+    brokers = len((await admin.describe_cluster())["brokers"])
+    copies = min(REPLICAS, brokers)
+    safe = {"min.insync.replicas": "2"} if copies >= REPLICAS else {}
+    new = [
+        admin_library().NewTopic(topic.name, topic.partitions, copies, topic_configs={**topic.settings, **safe})
+        for topic in topics
+    ]
+    for name, code, *_ in (await admin.create_topics(new)).topic_errors:
+        if code not in (0, TOPIC_EXISTS):
+            raise translated(library().errors.for_code(code)(), f"creating topic {name}")
 
 
 async def see_to_topics(admin: Admin, settings: KafkaSettings) -> bool:
@@ -37,7 +67,11 @@ async def see_to_topics(admin: Admin, settings: KafkaSettings) -> bool:
         names = ", ".join(settings.topic(topic) for topic in missing)
         raise LogMisconfigured(f"topics {names} do not exist; create them, or allow them to be created")
     if missing:
-        await _create(admin, settings, missing)
+        wanted = [
+            NewTopic(settings.topic(topic), settings.slots_of(topic), settings.topic_settings(topic))
+            for topic in missing
+        ]
+        await create_topics(admin, wanted)
     while len(leaders) < len(Topic) or any(leader < 0 for each in leaders.values() for leader in each):
         await asyncio.sleep(CREATION_POLL_S)  # brokers hear of a new topic one after the other, and tell nobody
         leaders = await _leaders(admin, settings)
@@ -60,21 +94,3 @@ async def _leaders(admin: Admin, settings: KafkaSettings) -> dict[Topic, list[in
         for each in described
         if (name := cast("str", each["topic"])) in names
     }
-
-
-async def _create(admin: Admin, settings: KafkaSettings, topics: Iterable[Topic]) -> None:
-    brokers = len((await admin.describe_cluster())["brokers"])
-    copies = min(REPLICAS, brokers)
-    safe = {"min.insync.replicas": "2"} if copies >= REPLICAS else {}
-    new = [
-        admin_library().NewTopic(
-            settings.topic(topic),
-            settings.slots_of(topic),
-            copies,
-            topic_configs={**settings.topic_settings(topic), **safe},
-        )
-        for topic in topics
-    ]
-    for name, code, *_ in (await admin.create_topics(new)).topic_errors:
-        if code not in (0, TOPIC_EXISTS):
-            raise translated(library().errors.for_code(code)(), f"creating topic {name}")
