@@ -9,10 +9,10 @@ from typing import Final
 import pytest
 
 from tests.support.calls import Caller, calling
-from tests.support.cutting import cutting
 from tests.support.dice import dice
 from tests.support.servers import ServerProcess
 from tests.support.tones import RATE, flat, sentences, spoken
+from tests.support.wire import wired
 from trunkline import Audio, Reconnecting, Resumed, sync
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +33,8 @@ async def test_calls_whose_connections_are_cut_in_mid_word_lose_and_repeat_nothi
             await caller.play(spoken(said[number]))
         return caller
 
-    async with cutting(scripted.port, chance, (0.5, 2.5)) as network:
+    async with wired(scripted.port) as network:
+        network.life_s = lambda: chance.uniform(0.5, 2.5)
         callers = await asyncio.gather(*(one(network.url, number) for number in range(CALLERS)))
 
     for number, caller in enumerate(callers):
@@ -63,7 +64,9 @@ async def test_the_synchronous_client_goes_on_as_well(scripted: ServerProcess) -
             return [word.text for final in live.transcript.finals() for word in final.words]
 
     pause = threading.Event()
-    async with cutting(scripted.port, dice(), (0.5, 1.5)) as network:
+    chance = dice()
+    async with wired(scripted.port) as network:
+        network.life_s = lambda: chance.uniform(0.5, 1.5)
         words = await asyncio.to_thread(call, network.url)
 
     assert words == flat(said)

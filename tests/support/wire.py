@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,10 +21,19 @@ class Wire:
     port: int = 0
     delay_s: float = 0.0
     """How long everything takes in each direction."""
+    life_s: Callable[[], float | None] = lambda: None
+    """How long the next connection lives, in seconds; None for as long as its ends want."""
+    cuts: int = 0
+    """Connections whose life was over before they were."""
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: int = 0
     _ends: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
     _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    @property
+    def url(self) -> str:
+        """Where clients of a WebSocket connect."""
+        return f"ws://{HOST}:{self.port}"
 
     def hold(self) -> None:
         """Let nothing through, and let nobody know: a cable that is pulled."""
@@ -49,12 +58,14 @@ class Wire:
             far_reader, far = await self._connect()
             self._ends.add(far)
             try:
-                async with asyncio.TaskGroup() as ways:
+                async with asyncio.timeout(self.life_s()), asyncio.TaskGroup() as ways:
                     ways.create_task(self._pass(reader, far))
                     ways.create_task(self._pass(far_reader, writer))
             finally:
                 far.transport.abort()
                 self._ends.discard(far)
+        except TimeoutError:
+            self.cuts += 1
         except (OSError, asyncio.CancelledError):
             pass
         finally:
