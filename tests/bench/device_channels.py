@@ -69,6 +69,7 @@ class Tally:
     finals_s: list[float] = field(default_factory=list[float])
     """End of speech to final, in seconds."""
     partials: int = 0
+    """That were due."""
     answered: int = 0
     failed: int = 0
 
@@ -121,18 +122,19 @@ class Callers:
         while self._clock() < until:
             start = self._clock()
             end = start + self._random.uniform(*UTTERANCE_S)
-            at = start + FIRST_PARTIAL_S
-            while (at := max(at, self._clock())) < end:
+            at, counts = start + FIRST_PARTIAL_S, start > counted_from
+            # those that are due, and not those that were asked for: who waits for an answer asks for no other
+            self.tally.partials += counts * math.ceil((end - at) / self._rung.cadence_s)
+            while at < end:
                 await self._until(at)
-                partial = self._partial(channel, at - start, counts=at > counted_from)
+                partial = self._partial(channel, self._clock() - start, counts=counts)
                 await asyncio.wait([tasks.create_task(partial)], timeout=max(0.0, end - self._clock()))
-                at += self._rung.cadence_s
+                at = max(at + self._rung.cadence_s, self._clock())
             await self._until(end + HESITATION_S)
             tasks.create_task(self._final(channel, end - start, end, counts=end > counted_from))
             await self._until(end + PAUSE_S)
 
     async def _partial(self, channel: int, length_s: float, *, counts: bool) -> None:
-        self.tally.partials += counts
         try:
             await self._device.decode(self._job(channel, Kind.PARTIAL, length_s, self._settings.partial_deadline_s))
         except Superseded:

@@ -80,6 +80,17 @@ def test_channels_that_a_device_carries_easily_wait_for_nothing_but_the_endpoint
     assert tally.answered == tally.partials > 0
 
 
+def test_partials_that_were_not_asked_for_because_the_last_took_so_long_are_missed() -> None:
+    """Else a device would keep every cadence: who waits for an answer asks for no other."""
+    slow = [Cost("m", "300+0", 0.7, 0.0), Cost("m", "1000+0", 0.7, 0.0)]
+    leisurely, lively = (
+        modelled(slow, Rung("m", "m", cadence_s=cadence_s), 1, streams=2, max_batch=4) for cadence_s in (1.0, 0.5)
+    )
+
+    assert leisurely.answered > 0.9 * leisurely.partials
+    assert lively.answered < 0.8 * lively.partials
+
+
 def test_most_finds_the_last_number_that_is_good() -> None:
     for guess in (1, 30, 37, 38, 500):
         assert most(lambda number: number <= 37, guess, precision=0.01) == 37
