@@ -109,6 +109,7 @@ bench-gpu: setup-torch ## Fill every table that needs an NVIDIA GPU: tests, devi
 	$(TORCH)/bin/python -m pytest -m device
 	$(TORCH)/bin/python -m tests.bench.device --device cuda:0 --markdown docs/benchmarks.md
 	$(TORCH)/bin/python -m tests.bench.front_end --device cuda:0 --markdown docs/benchmarks.md
+	$(TORCH)/bin/python -m tests.bench.front_end_decodes --device cuda:0 --markdown docs/benchmarks.md
 
 bench-long-call: setup ## Whether the last minute of a long call is as fast as its second
 	$(BIN)/python -m tests.bench.long_call

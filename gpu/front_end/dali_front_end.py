@@ -28,7 +28,7 @@ types: Any = import_module("nvidia.dali.types")
 maximum: Any = import_module("nvidia.dali.math").max
 
 LARGEST_BATCH: Final = 256
-"""Windows of a batch."""
+"""Windows that a pipeline takes at a time."""
 
 CODES: Final = np.arange(256, dtype=np.uint8)
 
@@ -57,12 +57,21 @@ class DaliFrontEnd:
         self._pipelines = {normalised: self._pipeline(normalised) for normalised in (False, True)}
 
     def batch(self, payloads: Sequence[bytes], *, frames: int | None = None, normalised: bool = True) -> Array:
-        """Turn windows into a batch of features; see `FrontEnd.batch`; at most 256 windows."""
-        samples, lengths, longest = frames_of(self._source, payloads, frames)
+        """Turn windows into a batch of features; see `FrontEnd.batch`."""
+        _, lengths, longest = frames_of(self._source, payloads, frames)
+        parts = [
+            self._run(payloads[at : at + LARGEST_BATCH], lengths[at : at + LARGEST_BATCH], longest, normalised)
+            for at in range(0, len(payloads), LARGEST_BATCH)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return import_module("torch").cat(parts) if self._on_gpu else np.concatenate(parts)
+
+    def _run(self, payloads: Sequence[bytes], lengths: Sequence[int], longest: int, normalised: bool) -> Array:
         pipeline = self._pipelines[normalised]
         pipeline.feed_input("payload", [np.frombuffer(payload, np.uint8) for payload in payloads])
         pipeline.feed_input("own", [np.array([length], np.int32) for length in lengths])
-        pipeline.feed_input("longest", [np.array([longest], np.int32) for _ in samples])
+        pipeline.feed_input("longest", [np.array([longest], np.int32) for _ in payloads])
         (made,) = pipeline.run()
         if not self._on_gpu:
             features: Float32Array = np.array(made.as_tensor())

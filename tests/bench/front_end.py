@@ -21,6 +21,7 @@ from rich.console import Console
 
 from gpu.front_end.front_end import FrontEnd, Source, make
 from streaming.call import Encoding
+from tests.bench.one_thread import on_one_thread
 from tests.bench.report import publish, report
 from tests.bench.scoring import Value
 
@@ -78,6 +79,7 @@ def main(
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Measure the front ends."""
+    on_one_thread()
     found = report(f"front-end-{device.partition(':')[0]}", {"source": "mulaw, 8 kHz"}, {}, rows(device))
     publish(found, "front ends", Console(), markdown)
 

@@ -23,6 +23,7 @@ from gpu.wire import Submit, encode
 from streaming.call import CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import DecodeJob, Hypothesis, Window, Word
+from tests.bench.one_thread import on_one_thread
 from tests.bench.playing import play, recording_of
 from tests.bench.replay import replay
 from tests.bench.report import FOLDER, publish, report
@@ -117,6 +118,7 @@ def main(
     markdown: Annotated[Path | None, typer.Option(help="Document whose section is renewed.")] = None,
 ) -> None:
     """Measure the host's side."""
+    on_one_thread()
     console = Console()
     rows = served(console, calls) if server else in_process()
     found = report("front-end-server" if server else "front-end-host", {"call": "the bundled one"}, {}, rows)

@@ -1071,3 +1071,5 @@ def test_features_that_are_still_to_be_made_are_not_to_be_had() -> None:
     window = Window(Audio(b"\xff" * 80, Encoding.MULAW, 8_000, 1), Kind.FINAL)
     with pytest.raises(TypeError, match="carries audio"):
         _ = window.features
+    features = np.zeros((80, 1), np.float32)
+    assert replace(window, sound=features).features is features

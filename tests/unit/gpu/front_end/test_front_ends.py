@@ -104,6 +104,19 @@ def test_company_does_not_change_a_window(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_may_be_of_any_size(kind: str) -> None:
+    """A pipeline of DALI has room for 256 windows."""
+    source = Source(Encoding.MULAW, 8_000)
+    front = front_end(kind, source)
+    sound = [bytes([at % 251]) * (800 + at) for at in range(300)]
+
+    made = np.asarray(front.batch(sound, normalised=False))
+
+    assert made.shape[0] == 300
+    assert alike(made[-1:], np.asarray(front.batch(sound[-1:], frames=made.shape[2], normalised=False)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_models_with_more_bands_have_them(kind: str, n_mels: int) -> None:
     source = Source(Encoding.L16, 16_000)
