@@ -55,7 +55,6 @@ def running_server(console: Console, log: Path, settings: Sequence[str] = ()) ->
     """
     port = _free_port()
     command = [sys.executable, "-m", "server", "standalone", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--set", "limits.by_load=false"]  # what it can do is to be found out, not what it thinks that it can
     command += [part for setting in settings for part in ("--set", setting)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
