@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from gpu.profile import Profile, write_profile
 from tests.bench.diary import Diary, promises
 from tests.bench.drill_devices import Crowd, DevicesPlan, Load, hurt_devices
 from tests.bench.script import Script
-from tests.support.servers import serving
+from tests.support.servers import ServerProcess, serving
 from tests.support.tones import GAP_S, PAUSE_S, RATE, WORD_S, sentences, spoken
 from trunkline import Audio
 from trunkline.audio import Recording
@@ -59,9 +60,9 @@ def wrong_words(diary: Diary) -> int:
     )
 
 
-@pytest.mark.timeout(90)
-async def test_devices_slowed_and_killed_and_too_many_calls_cost_no_word_and_quality_comes_back(tmp_path: Path) -> None:
-    """Promises 1, 4 and 5 at once, in real processes: the rung goes down and comes back, refusals are quick."""
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that knows what its devices cost."""
     measured = Profile(
         measured="", device="cpu", machine="", engine="scripted", compute_type="", streams=1, max_batch=4, costs=COSTS
     )
@@ -69,7 +70,15 @@ async def test_devices_slowed_and_killed_and_too_many_calls_cost_no_word_and_qua
     flags = [f"--set={name}={value}" for name, value in SERVER.items()]
     flags.append(f"--set=devices.profile={tmp_path / 'costs.json'}")
     with serving(*flags, log=tmp_path / "log") as server:
-        diary = await hurt_devices(server, talk, PLAN)
+        yield server
+
+
+@pytest.mark.timeout(90)
+async def test_devices_slowed_and_killed_and_too_many_calls_cost_no_word_and_quality_comes_back(
+    server: ServerProcess,
+) -> None:
+    """Promises 1, 4 and 5 at once, in real processes: the rung goes down and comes back, refusals are quick."""
+    diary = await hurt_devices(server, talk, PLAN)
 
     assert [promise for promise, kept in promises(diary).items() if not kept] == []
     assert wrong_words(diary) == 0
