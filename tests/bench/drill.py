@@ -67,7 +67,7 @@ class Engine(StrEnum):
 
     WHISPER = "whisper"
     SCRIPTED = "scripted"
-    """Hears no words in speech, at the price of the models: for machines that cannot carry them."""
+    """Hears senseless words in speech, at the price of the models: for machines that cannot carry them."""
 
 
 def settings(engine: Engine) -> dict[str, str]:
@@ -149,9 +149,10 @@ def main(
     def many(load: Load) -> Load:
         return replace(load, calls=calls or load.calls)
 
+    kind = "" if engine is Engine.WHISPER else f"-{engine.value}"
     halves = {
-        Half.DEVICES: ("drill", partial(devices_half, talk, replace(DEVICES, load=many(DEVICES.load)))),
-        Half.SHARDS: ("drill-shards", partial(shards_half, talk, replace(SHARDS, load=many(SHARDS.load)))),
+        Half.DEVICES: (f"drill{kind}", partial(devices_half, talk, replace(DEVICES, load=many(DEVICES.load)))),
+        Half.SHARDS: (f"drill-shards{kind}", partial(shards_half, talk, replace(SHARDS, load=many(SHARDS.load)))),
     }
     good = True
     for each, (name, run) in halves.items():
