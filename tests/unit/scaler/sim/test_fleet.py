@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu.profile import read_profile
 from scaler.sim.__main__ import PROFILE, plans
 from scaler.sim.batching import Deadlines, measured
 from scaler.sim.fleet import simulate
@@ -86,8 +87,9 @@ def test_calls_past_what_the_devices_can_do_are_refused_and_those_in_progress_go
 def test_a_measured_profile_is_a_device(tmp_path: Path) -> None:
     """And what is drawn and printed says where its numbers come from."""
     processor = measured(PROFILE)
+    cost = next(each for each in read_profile(PROFILE).costs if (each.model, each.bucket) == ("tiny.en", "300+0"))
 
-    assert processor.seconds("tiny.en", processor.frames("tiny.en", 2.0), 4) == pytest.approx(0.0524 + 4 * 0.0347)
+    assert processor.seconds("tiny.en", processor.frames("tiny.en", 2.0), 4) == pytest.approx(cost.line.at(4))
     assert processor.frames("base", 99.0) == 1000
     assert "measured" in processor.provenance
     assert "MODELLED" in A10G.provenance
