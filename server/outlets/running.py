@@ -61,14 +61,15 @@ async def outlets(
     def ledger(way: Way) -> AbstractAsyncContextManager[Ledger]:
         return GroupLedger(cluster, way.name) if shared and cluster is not None else WholeLedger(source.slots)
 
-    running: list[Outlet] = []
+    loop = asyncio.get_running_loop()
+    opening: list[asyncio.Future[Outlet]] = [loop.create_future() for _ in ways]
     async with asyncio.TaskGroup() as tasks:
         telling = [
-            tasks.create_task(tell(way, source, partial(ledger, way), metrics, running.append), name="outlet")
-            for way in ways
+            tasks.create_task(tell(way, source, partial(ledger, way), metrics, outlet.set_result), name="outlet")
+            for way, outlet in zip(ways, opening, strict=True)
         ]
         yield
-        await _settle(running)
+        await _settle(opening)
         for task in telling:
             task.cancel()
 
@@ -130,9 +131,12 @@ def endpoint_of(name: str, webhook: Webhook) -> Endpoint:
     )
 
 
-async def _settle(running: list[Outlet]) -> None:
+async def _settle(opening: list[asyncio.Future[Outlet]]) -> None:
+    """Wait until all is told, also by outlets that were still opening when the end came."""
+    running: list[Outlet] = []
     try:
         async with asyncio.timeout(SETTLE_S):
+            running = await asyncio.gather(*opening)
             await asyncio.gather(*(outlet.settled() for outlet in running))
     except (TimeoutError, LogError):
         log.warning("outlets.unsettled", waiting=sum(outlet.under_way for outlet in running))
