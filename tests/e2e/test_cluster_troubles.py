@@ -73,6 +73,11 @@ async def comes(true: Callable[[], bool], limit_s: float, what: str) -> float:
     return await asyncio.to_thread(until, true, limit_s, what)
 
 
+async def becomes_ready(process: ServerProcess) -> None:
+    what = f"a process to be ready; its log: {process.log}"
+    await asyncio.to_thread(until, partial(is_ready, process), READY_S, what, process.process)
+
+
 def why_not_ready(process: ServerProcess) -> str:
     """Return what a process says is missing; empty if it is ready."""
     with httpx.Client(trust_env=False) as client:
@@ -140,7 +145,7 @@ async def test_who_may_not_use_the_topics_waits_and_begins_once_it_may(broker: K
         async with Rights(broker.bootstrap) as rights:
             await rights.allow_all(STRANGER)
         for process in processes:
-            await comes(partial(is_ready, process), READY_S, "it to be ready")
+            await becomes_ready(process)
 
 
 @pytest.mark.parametrize("topic", ["audio", "out"])
@@ -201,7 +206,7 @@ async def test_clocks_that_are_hours_apart_are_told_and_cost_no_word(broker: Kaf
         cluster.program = (sys.executable, "-m", "tests.support.skewed", str(-CLOCKS_S))
         shard = cluster.start_shard("behind")
         for process in (gateway, shard):
-            await comes(partial(is_ready, process), READY_S, "it to be ready")
+            await becomes_ready(process)
         async with calling(gateway.url, AUDIO) as caller:
             await caller.play(interleaved(spoken(CUSTOMER), spoken(AGENT)))
 
