@@ -106,7 +106,8 @@ def costs_of(engines: Mapping[str, Engine], timings: Sequence[Timing]) -> Iterat
         short, long = (fitted.line((model, audio_s)) for audio_s in (SHORT_S, LONG_S))
         grows_s = max(0.0, long.at(1) - short.at(1)) / (LONG_S - SHORT_S)  # for each second of audio
         for bucket, audio_s in _buckets(engines[model], beam).items():
-            each_s = max(0.0, short.each_s + grows_s * (audio_s - SHORT_S))
+            share_s = short.each_s * min(1.0, audio_s / SHORT_S)  # the least: a line of nothing cannot be corrected
+            each_s = max(share_s, short.each_s + grows_s * (audio_s - SHORT_S))
             yield Cost(model, bucket, short.fixed_s, each_s)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from gpu.cost import Cost
+from gpu.cost import Cost, CostModel, Timing
 from gpu.engine import Bucket
 from gpu.errors import OutOfMemory
 from gpu.scripted import ScriptedEngine
@@ -116,6 +116,23 @@ def test_lines_are_drawn_for_every_bucket_up_to_the_longest_utterance() -> None:
     assert set(costs) == {str(Bucket(frames, beam=beam)) for frames in (300, 600, 900, 1200, 1500) for beam in (1, 5)}
     assert costs["300+0"].each_s == pytest.approx(0.01, rel=0.3)
     assert costs["1500+0x5"].each_s >= costs["600+0x5"].each_s >= costs["300+0x5"].each_s > 0.005
+
+
+def test_a_long_window_that_was_dear_does_not_make_short_ones_cost_nothing() -> None:
+    """It may have been decoded twice. From a line of nothing, the first batch had no shape to scale, and the device
+    died of it in each of its lives."""
+
+    class Fine(Diary):
+        def bucket(self, window: Window) -> Bucket:
+            return Bucket(-(-window.frames // 100) * 100)
+
+    timings = [Timing("m", 1, 4, 2.0, 0.5), Timing("m", 1, 1, 6.0, 0.8), Timing("m", 1, 1, 2.0, 0.1)]
+    costs = list(costs_of({"m": Fine()}, timings))
+    model = CostModel(warm_up=costs)
+    model.observe(("m", Bucket(100)), 1, 0.05, 0.0)
+
+    assert min(cost.line.at(1) for cost in costs) > 0
+    assert model.predict(("m", Bucket(100)), 1) == pytest.approx(0.05)
 
 
 def test_nothing_measured_draws_no_line() -> None:
