@@ -4,14 +4,15 @@ A device's own cost model knows buckets; from outside a batch's model, beam, siz
 time is taken to grow with the audio in it, each window as long as the longest. By the number of windows alone, short
 partials that come together and long finals that come alone look as if a larger batch cost nothing more, and there seems
 to be more room than there is. Costs before the first batch come from the devices' warm-up, from a profile, or from the
-dearest model seen so far: of a model that never ran, nothing good is assumed. What was measured counts again for a
-model or beam that has not run for a while: it was left because it cost too much just then, and would be taken to cost
-that for ever.
+dearest model seen so far: of a model that never ran, nothing good is assumed. What was measured counts again, if it was
+less, for a model or beam that has not run for a while: it was left because it cost too much just then, and would be
+taken to cost that for ever. When it runs again, it is learned anew from there.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final
@@ -29,7 +30,8 @@ UNKNOWN_S: Final = 0.1
 is known."""
 
 STALE_S: Final = 20.0
-"""Seconds of others' batches after which what windows were seen to cost gives way to what they were measured to."""
+"""Seconds of others' batches after which what windows were seen to cost gives way to what they were measured to, where
+that is less."""
 
 TICKS_PER_S: Final = 10
 
@@ -54,6 +56,7 @@ class CostBook:
         self._measured = CostModel(_blended(specs[0].profile))
         self._seen = CostModel(_blended(specs[0].profile))
         self._measured_lanes: set[_Lane] = {(cost.model, cost.beam) for cost in specs[0].profile}
+        self._timings: defaultdict[_Lane, list[Timing]] = defaultdict(list)
         self._seen_at: dict[_Lane, float] = {}
         self._newest_at = 0.0
 
@@ -68,8 +71,12 @@ class CostBook:
             seconds: It took.
             now: Monotonic seconds.
         """
-        self._seen_at[model, beam] = self._newest_at = now
-        self._seen.observe((model, beam), size * _ticks(longest_s), seconds, now)
+        lane, ticks = (model, beam), _ticks(longest_s)
+        if self._believed(lane, ticks) is self._measured:
+            self._seen.forget(lane)
+            self._take_in(self._seen, self._timings.get(lane, ()), now)
+        self._seen_at[lane] = self._newest_at = now
+        self._seen.observe(lane, size * ticks, seconds, now)
 
     def learn(self, timings: Iterable[Timing], now: float) -> None:
         """Learn from a device's warm-up what is not known yet: a device that starts again changes nothing.
@@ -83,8 +90,9 @@ class CostBook:
             lane = timing.model, timing.beam
             if lane not in known:
                 self._measured_lanes.add(lane)
+                self._timings[lane].append(timing)
                 for costs in (self._measured, self._seen):
-                    costs.observe(lane, timing.size * _ticks(timing.audio_s), timing.took_s, now)
+                    self._take_in(costs, (timing,), now)
 
     @property
     def measured(self) -> bool:
@@ -98,14 +106,26 @@ class CostBook:
         return max((self._each_s(each, seconds) for each in lanes), default=UNKNOWN_S)
 
     def _each_s(self, lane: _Lane, seconds: float) -> float:
-        ticks, costs = _ticks(seconds), self._believed(lane)
+        ticks = _ticks(seconds)
+        return self._share_s(self._believed(lane, ticks), lane, ticks)
+
+    def _believed(self, lane: _Lane, ticks: int) -> CostModel:
+        stale = self._newest_at - self._seen_at.get(lane, self._newest_at) > STALE_S
+        if not stale or lane not in self._measured_lanes:
+            return self._seen
+        return min(self._seen, self._measured, key=lambda costs: self._share_s(costs, lane, ticks))
+
+    def _share_s(self, costs: CostModel, lane: _Lane, ticks: int) -> float:
+        """Seconds of a whole device that a window takes in a full batch of such."""
         fits = costs.largest_within(lane, BATCH_S)
         size = max(1, self._max_batch if fits is None else min(fits // ticks, self._max_batch))
         return costs.predict(lane, size * ticks) / size / self._streams
 
-    def _believed(self, lane: _Lane) -> CostModel:
-        stale = self._newest_at - self._seen_at.get(lane, self._newest_at) > STALE_S
-        return self._measured if stale and lane in self._measured_lanes else self._seen
+    @staticmethod
+    def _take_in(costs: CostModel, timings: Iterable[Timing], now: float) -> None:
+        for timing in timings:
+            lane = timing.model, timing.beam
+            costs.observe(lane, timing.size * _ticks(timing.audio_s), timing.took_s, now)
 
 
 def _ticks(seconds: float) -> int:

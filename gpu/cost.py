@@ -215,6 +215,10 @@ class CostModel:
             self._judge(abs(seconds - self.predict(bucket, size)) <= DRIFT_SHARE * seconds, now)
         self._fits.setdefault(bucket, _Fit(self._start(bucket))).observe(size, seconds)
 
+    def forget(self, bucket: Lane) -> None:
+        """Learn a bucket anew."""
+        self._fits.pop(bucket, None)
+
     @property
     def trusted(self) -> bool:
         """Whether predictions are to be followed.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gpu.book import STALE_S, UNKNOWN_S, CostBook
-from gpu.cost import Cost, Timing
+from gpu.cost import HISTORY, Cost, Timing
 from gpu.spec import DeviceSpec
 
 
@@ -79,6 +79,37 @@ def test_what_a_model_cost_while_a_device_stood_still_is_not_believed_for_ever()
 
     book.observe("b", 1, 1, longest_s=3.0, seconds=0.03, now=101.0 + STALE_S)
     assert book.window_s("a", 1, 3.0) == measured
+
+
+def test_a_model_that_runs_again_is_learned_anew() -> None:
+    """Its rung was climbed to because of what was measured: its worst moment must not be back with the first batch."""
+    book = CostBook([replace(spec(), decodes=(("a", 1), ("b", 1)))])
+    book.learn([*timings("a", 1, 0.1, 0.01), *timings("b", 1, 0.02, 0.01)], now=0.0)
+    measured = book.window_s("a", 1, 3.0)
+    for size in (1, 2, 3):
+        book.observe("a", 1, size, longest_s=3.0, seconds=5.0 * size, now=100.0)
+    book.observe("b", 1, 1, longest_s=3.0, seconds=0.05, now=101.0 + STALE_S)
+    for size in (1, 2, 3):
+        book.observe("a", 1, size, longest_s=3.0, seconds=0.1 + 0.03 * size, now=102.0 + STALE_S)
+
+    assert book.window_s("a", 1, 3.0) == pytest.approx(measured)
+
+
+def test_a_warm_up_on_a_busy_machine_does_not_make_a_model_dearer_than_it_was_seen_to_be() -> None:
+    """Devices that start together slow each other down; by that alone its rung would never be climbed to again."""
+    book = CostBook([spec()])
+    book.learn(timings("a", 5, 1.0, 0.1), now=0.0)
+    for _ in range(HISTORY // 2):
+        for size in (1, 4):
+            book.observe("a", 5, size, longest_s=3.0, seconds=0.1 + 0.03 * size, now=1.0)
+    seen = book.window_s("a", 5, 3.0)
+    for now in (2.0 + STALE_S, 3.0 + STALE_S):
+        book.observe("a", 1, 1, longest_s=3.0, seconds=0.05, now=now)
+
+        assert book.window_s("a", 5, 3.0) == seen
+
+    book.observe("a", 5, 4, longest_s=3.0, seconds=0.22, now=4.0 + STALE_S)
+    assert book.window_s("a", 5, 3.0) == pytest.approx(seen)
 
 
 def test_where_nothing_was_measured_what_was_seen_stands() -> None:
