@@ -201,7 +201,7 @@ class Metrics:
         self.ready_shards = Told("trunkline_ready_shards", "Shards that take calls.", registry=registry)
         self.utilization = Told(
             "trunkline_utilization_ratio",
-            "Work that comes in over what can be done at rung 0.",
+            "Work that comes in over what can be done at the promised rung.",
             registry=registry,
         )
         self.capacity = Told(

@@ -65,10 +65,10 @@ class Place(Generic[Name]):
 
     name: str
     utilisation: float
-    """At the best rung: quality is what is evened out."""
+    """At the promised rung: quality is what is evened out."""
     items: tuple[Item[Name], ...]
     hot: bool = False
-    """Whether it has to give whatever its utilisation is: it has been below its best rung for some seconds."""
+    """Whether it has to give whatever its utilisation is: it is below the promised rung."""
     takes: bool = True
     """Whether it may be given anything."""
     leaving: bool = False
