@@ -40,7 +40,7 @@ REST_S: Final = 300.0
 NEVER: Final = -math.inf
 
 MEMORY: Final = frozenset({"out_of_memory"})
-DEADLY: Final = frozenset({"stuck", "crash", "silent"})
+DEADLY: Final = frozenset({"stuck", "crash", "silent", "front_end"})
 LOST: Final = frozenset({"card", "driver"})
 """Kinds of faults, as devices name them."""
 

@@ -73,6 +73,16 @@ def test_a_device_that_dies_again_and_again_is_left_down_for_a_while() -> None:
     assert policy.fit("gpu", 100.0 + REST_S)
 
 
+def test_a_device_whose_front_end_fails_again_and_again_is_left_down_too() -> None:
+    """Each time its process ends, and takes along what was inside: two such ends fail a final."""
+    policy = HealthPolicy()
+    assert policy.tick(signs(front_end=3), 0.0) == []
+
+    [verdict] = policy.tick(signs(front_end=4), 100.0)
+
+    assert verdict == Verdict("gpu", Act.REST, "its process ended 4 times within 10 min")
+
+
 @pytest.mark.parametrize("kind", ["card", "driver"])
 def test_a_card_that_failed_is_never_trusted_again(kind: str) -> None:
     policy = HealthPolicy()
