@@ -172,7 +172,7 @@ def test_windows_of_every_length_are_answered(subject: Subject) -> None:
 
 def test_the_longest_window_is_answered_and_a_longer_one_refused(subject: Subject) -> None:
     speech = np.tile(clip_features("press_8k"), 20)
-    assert subject.engine.decode([Window(speech[:, :3000], Kind.PARTIAL, "en")])[0].words
+    assert subject.engine.decode([Window(speech[:, :3000], Kind.PARTIAL, "en", voice=1.0)])[0].words
     with pytest.raises(ValueError, match="at most 3000 frames"):
         subject.engine.decode([Window(speech[:, :3001], Kind.PARTIAL, "en")])
 
