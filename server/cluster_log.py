@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from server.errors import BadSetting
 from server.health import Readiness
 from server.settings import Kafka
-from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable
+from streaming.errors import LogError, LogMisconfigured, LogUnavailable
 from streaming.log.asking import asked
 from streaming.log.kafka import KafkaLog, KafkaSecurity, KafkaSettings
 
@@ -151,18 +151,17 @@ async def reached(
 
     def trouble(problem: LogError) -> float:
         nonlocal refused_s
+        if isinstance(problem, LogMisconfigured):
+            raise BadSetting(str(problem)) from problem
         retry_s, event = RETRY_S, f"{part}.unavailable"
-        if isinstance(problem, LogRefused):  # who may come is settled at the brokers, and may be while we wait
+        if not isinstance(problem, LogUnavailable):  # that is settled at the brokers, and may be while we wait
             retry_s, event = refused_s, f"{part}.refused"
             refused_s = min(2 * refused_s, MOST_RETRY_S)
         note(problem)
         log.warning(event, problem=str(problem), retry_s=retry_s, **where)
         return retry_s
 
-    try:
-        return await asked(what, trouble, waits_out=(LogUnavailable, LogRefused))
-    except LogMisconfigured as problem:
-        raise BadSetting(str(problem)) from problem
+    return await asked(what, trouble)
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:

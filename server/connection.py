@@ -72,8 +72,8 @@ class Connection:
         now = self._clock()
         try:
             self._leg.hear(event, now)
-        except Exception:  # a dialect's fault ends its own connection, never the delivery to others
-            log.exception("connection.failed", **self._about)
+        except Exception as problem:  # noqa: BLE001  a dialect's fault ends its own connection, never others' delivery
+            self._say_what_failed(problem)
             self._fault(now)
 
     def pulse(self, now: float) -> None:

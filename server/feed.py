@@ -224,6 +224,7 @@ class CallFeed:
             finally:
                 self._waiting.task_done()
             self._unacked.append((done, written_s))
+        self._waiting.task_done()  # of the end, too: a connection that joined the call may be waiting for room
 
     def _write(self, pieces: list[Audio]) -> None:
         for piece in pieces:

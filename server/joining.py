@@ -81,8 +81,6 @@ class Joint:
         """Let nobody in any more."""
         self._forget()
         self.over.set()
-        if not self.feed.ended and self._connected:
-            self.feed.abandon()
 
     def placed(self, channel: int, audio: Audio, now: float) -> list[Audio]:
         """Return a connection's audio as this channel of the call's; the first of it is placed by the clock."""

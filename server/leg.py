@@ -457,7 +457,8 @@ class Leg:
         if self._following is not None:
             self._following.stop()
         if self._part is not None and not self._joined:
-            self._part.joint.close()  # where the opener failed, the others must not go on
+            self._part.joint.close()  # where the opener failed, the others must not go on, nor wait for room
+            self._part.joint.feed.abandon()
         self._gauge().dec()
         services.metrics.closes.labels(self._dialect.name, self.reason).inc()
         if feed is not None and not self._joined:

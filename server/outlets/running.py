@@ -133,10 +133,10 @@ def endpoint_of(name: str, webhook: Webhook) -> Endpoint:
 
 async def _settle(opening: list[asyncio.Future[Outlet]]) -> None:
     """Wait until all is told, also by outlets that were still opening when the end came."""
-    running: list[Outlet] = []
     try:
         async with asyncio.timeout(SETTLE_S):
             running = await asyncio.gather(*opening)
             await asyncio.gather(*(outlet.settled() for outlet in running))
     except (TimeoutError, LogError):
-        log.warning("outlets.unsettled", waiting=sum(outlet.under_way for outlet in running))
+        opened = [outlet.result() for outlet in opening if outlet.done() and not outlet.cancelled()]
+        log.warning("outlets.unsettled", waiting=sum(outlet.under_way for outlet in opened))

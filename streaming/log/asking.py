@@ -14,22 +14,17 @@ RETRY_S: Final = 1.0
 """Seconds until a log that refused or did not answer is asked again."""
 
 
-async def asked(
-    question: Callable[[], Awaitable[T]],
-    trouble: Callable[[LogError], float | None],
-    *,
-    waits_out: type[LogError] | tuple[type[LogError], ...] = LogError,
-) -> T:
+async def asked(question: Callable[[], Awaitable[T]], trouble: Callable[[LogError], float | None]) -> T:
     """Return the answer of a log, asked until it gives one.
 
     Args:
         question: Asks once.
-        trouble: Told of each failure that is waited out; may return for how long, in seconds, instead of ``RETRY_S``.
-        waits_out: What is; any other failure is raised.
+        trouble: Told of each failure; may return the seconds until the next try, instead of ``RETRY_S``, or raise what
+            ends the asking.
     """
     while True:
         try:
             return await question()
-        except waits_out as problem:
+        except LogError as problem:
             pause_s = trouble(problem)
             await asyncio.sleep(RETRY_S if pause_s is None else pause_s)

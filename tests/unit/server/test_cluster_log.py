@@ -10,7 +10,7 @@ import structlog.testing
 
 from server.cluster_log import reached, unless
 from server.errors import BadSetting
-from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable
+from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable
 from tests.support.virtual_time import run_virtually
 
 
@@ -56,6 +56,21 @@ def test_a_cluster_that_refuses_is_asked_less_and_less_often(logged: list[Mutabl
     assert [entry["retry_s"] for entry in logged] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
     assert {entry["event"] for entry in logged} == {"log.refused"}
     assert noted == ["no right to read"] * 7
+
+
+def test_a_failure_that_nobody_foresaw_is_waited_out_too(logged: list[MutableMapping[str, object]]) -> None:
+    """An outlet that opens late must not end the calls of the gateway that it belongs to."""
+
+    async def story(clock: Callable[[], float]) -> None:
+        async def connect() -> float:
+            if clock() < 5.0:
+                raise LogError("joining the group: Kafka failed")
+            return clock()
+
+        assert await reached(connect, "outlet") == 6.0
+
+    run_virtually(story)
+    assert [entry["event"] for entry in logged] == ["outlet.refused", "outlet.refused"]
 
 
 def test_settings_that_do_not_fit_the_cluster_are_told_at_once() -> None:

@@ -108,3 +108,14 @@ async def test_silence_is_written_while_a_call_is_paused() -> None:
         if isinstance(record, PauseChanged | AudioChunk)
     ]
     assert marks_and_sound == [b"\x01", True, silence(800, Encoding.MULAW), False, SOUND.payload]
+
+
+async def test_who_waits_for_room_goes_on_where_the_call_ends_meanwhile() -> None:
+    """A connection that joined the call may, while the one that opened it lets it end."""
+    feeding = Feeding()
+    waiting = asyncio.create_task(feeding.feed.room())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        async with feeding.running() as feed:
+            feed.end("hangup")
+        await waiting
