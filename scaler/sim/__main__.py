@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     scenario: Scenario
     strategies: tuple[Strategy, ...]
     seeds: int = SEEDS
-    """Most runs of what is held against the goals."""
+    """Runs of what is held against the goals, unless the command says how many."""
 
 
 def plans() -> list[Plan]:
@@ -65,13 +65,13 @@ def _shorter(scenario: Scenario) -> Scenario:
     return replace(scenario, burst_at_s=45.0, burst_ends_s=165.0, ends_s=220.0, happenings=fewer)
 
 
-def run(chosen: Sequence[Plan], first: int, seeds: int, workers: int) -> list[list[Result]]:
+def run(chosen: Sequence[Plan], first: int, seeds: int | None, workers: int) -> list[list[Result]]:
     """Run all, several at a time, the longest first.
 
     Args:
         chosen: What is tried.
         first: The first seed, and the only one of what is there to compare with.
-        seeds: Most seeds of what is held against the goals.
+        seeds: How many for what is held against the goals; None for as many as each plan says.
         workers: Runs at a time.
 
     Returns:
@@ -80,7 +80,7 @@ def run(chosen: Sequence[Plan], first: int, seeds: int, workers: int) -> list[li
     with ProcessPoolExecutor(workers) as pool:
 
         def start(plan: Plan, strategy: Strategy) -> list[Future[Result]]:
-            count = min(seeds, plan.seeds) if strategy.name.startswith(JUDGED) else 1
+            count = (seeds or plan.seeds) if strategy.name.startswith(JUDGED) else 1
             return [
                 pool.submit(simulate, plan.scenario, strategy, Fifo, Deadlines, first + more) for more in range(count)
             ]
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate, print the tables and draw the pictures."""
     parser = argparse.ArgumentParser(prog="python -m scaler.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first; the same seeds, the same numbers")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="of what is held against the goals")
+    parser.add_argument("--seeds", type=int, help=f"of what is held against the goals; {SEEDS} or 1")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("build/sim"), help="folder for the tables and pictures")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of scenarios, from 0; all if none is given")
