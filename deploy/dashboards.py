@@ -235,7 +235,7 @@ CAPACITY: Final = Dashboard(
                 Panel(
                     "Rung of the ladder",
                     "short",
-                    "0 is the model that was asked for; above it text is made with less care.",
+                    "0 is the promised rung; above it text is made with less care, below with more.",
                     (Line("trunkline_rung{HERE}", "{{instance}}"),),
                     limit=1,
                 ),
