@@ -41,8 +41,9 @@ PROFILE: Final = ROOT / "scaler" / "sim" / "profiles" / "cpu-2-cores.json"
 SCRIPTED_COSTS: Final = '{fixed_s = 0.1, each_s = 0.3, "tiny.en.fixed_s" = 0.05, "tiny.en.each_s" = 0.1}'
 """Seconds of the scripted engine's batches: about what base and tiny.en take for windows of 5 s."""
 DEVICES: Final = DevicesPlan(
-    Load(calls=4, crowd=Crowd(from_s=65, to_s=80, every_s=0.5, last_s=25), ends_s=180), slowed_s=(15, 40), killed_s=50
+    Load(calls=9, crowd=Crowd(from_s=65, to_s=80, every_s=0.5, last_s=25), ends_s=180), slowed_s=(15, 40), killed_s=50
 )
+"""More than two cores carry at the best rung once a device is gone; two of them are refused at once."""
 SHARDS: Final = ShardsPlan(
     Load(calls=4, crowd=Crowd(from_s=85, to_s=100, every_s=0.5, last_s=25), ends_s=190),
     slowed_s=(15, 45),
