@@ -9,7 +9,7 @@ host is relieved of.
 from __future__ import annotations
 
 import statistics
-import time
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from streaming.call import Encoding
 from tests.bench.one_thread import on_one_thread
 from tests.bench.report import publish, report
 from tests.bench.scoring import Value
+from tests.bench.stopwatch import took
 
 SOURCE: Final = Source(Encoding.MULAW, 8_000)
 SECONDS: Final = (3, 6, 10)
@@ -47,30 +48,29 @@ def measure(kind: str, device: str) -> list[dict[str, Value]]:
         for size in BATCHES:
             length = seconds * SOURCE.rate
             payloads = [sound[at * length : (at + 1) * length] for at in range(size)]
-            _took(front, payloads, device)
-            took = [_took(front, payloads, device) for _ in range(REPEATS)]
+            work = partial(_make, front, payloads, device)
+            work()
+            times = [took(work) for _ in range(REPEATS)]
             found.append(
                 {
                     "front_end": kind,
                     "device": device,
                     "seconds": seconds,
                     "batch": size,
-                    "wall_ms_per_window": round(1000 * statistics.median(wall_s for wall_s, _ in took) / size, 3),
-                    "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in took) / size, 3),
+                    "wall_ms_per_window": round(1000 * statistics.median(wall_s for wall_s, _ in times) / size, 3),
+                    "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in times) / size, 3),
                 }
             )
     return found
 
 
-def _took(front: FrontEnd, payloads: list[bytes], device: str) -> tuple[float, float]:
-    """Seconds of the clock and of the processor until the features are there."""
-    started, cpu_started = time.perf_counter(), time.process_time()
+def _make(front: FrontEnd, payloads: list[bytes], device: str) -> None:
+    """Make features, until they are there."""
     features: Any = front.batch(payloads)
     assert features.shape[0] == len(payloads)
     if device != "cpu":
         torch: Any = import_module("torch")
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def main(

@@ -8,8 +8,7 @@ device; else the call's bytes do, and features are made anew, which is part of t
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,10 +20,11 @@ from gpu.engines import build
 from gpu.spec import DeviceSpec
 from streaming.audio import decode, encode
 from streaming.call import Encoding
-from streaming.decoding import Hypothesis, Kind, Window
+from streaming.decoding import Kind, Window
 from tests.bench.one_thread import on_one_thread
 from tests.bench.report import publish, report
 from tests.bench.scoring import Value
+from tests.bench.stopwatch import took
 from tests.support.audio_files import resample
 from tests.support.samples import bundled_clips
 from tests.support.windows import both_ways
@@ -81,27 +81,20 @@ def _measured(engine: str, front_end: str, device: str, texts: dict[int, list[st
     for size in BATCHES:
         batch = windows(size)[front_end != "host"]
         heard = [one.text for one in loaded.decode(batch)]
-        took = [_took(loaded.decode, batch) for _ in range(REPEATS)]
+        times = [took(partial(loaded.decode, batch)) for _ in range(REPEATS)]
         found.append(
             {
                 "engine": engine,
                 "front_end": front_end,
                 "device": device,
                 "batch": size,
-                "wall_ms_per_window": round(1000 * statistics.median(wall_s for wall_s, _ in took) / size, 2),
-                "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in took) / size, 2),
+                "wall_ms_per_window": round(1000 * statistics.median(wall_s for wall_s, _ in times) / size, 2),
+                "cpu_ms_per_window": round(1000 * statistics.median(cpu_s for _, cpu_s in times) / size, 2),
                 "other_texts": sum(a != b for a, b in zip(heard, texts.setdefault(size, heard), strict=True)),
             }
         )
     loaded.close()
     return found
-
-
-def _took(work: Callable[[Sequence[Window]], list[Hypothesis]], batch: Sequence[Window]) -> tuple[float, float]:
-    """Seconds of the clock and of the processor; engines give words back, so all is done by then."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    work(batch)
-    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def main(

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -30,6 +31,7 @@ from streaming.features import FeatureStore
 from tests.bench.corpus import Clip, read_clips, speech_folder
 from tests.bench.offline import whisper
 from tests.bench.scoring import Value, WordErrors, show_table, total, word_errors, write_report
+from tests.bench.stopwatch import took
 from tests.support.audio_files import WIDEBAND_RATE, resample
 
 SPEECH: Final = (
@@ -199,24 +201,19 @@ def measure_cost(model: str, folder: Path, repeats: int) -> list[dict[str, Value
                     for at in range(stream.shape[1] // 100 // seconds)
                 ]
                 windows = [Window(one, kind, "en") for one in cut[: size * WORKERS]]
-                took = [_both(engine, windows, size) for _ in range(repeats)]
+                times = [took(partial(_decode, engine, windows, size)) for _ in range(repeats)]
                 row: dict[str, Value] = {"seconds": seconds, "kind": str(kind), "batch": size}
-                row["best_ms"] = round(1000 * min(wall_s for wall_s, _ in took))
-                row["windows_per_s"] = round(len(windows) / min(wall_s for wall_s, _ in took), 1)
-                row["cpu_ms_per_window"] = round(1000 * statistics.median(cpu_s for _, cpu_s in took) / len(windows))
+                row["best_ms"] = round(1000 * min(wall_s for wall_s, _ in times))
+                row["windows_per_s"] = round(len(windows) / min(wall_s for wall_s, _ in times), 1)
+                row["cpu_ms_per_window"] = round(1000 * statistics.median(cpu_s for _, cpu_s in times) / len(windows))
                 rows.append(row)
     return rows
 
 
-def _both(engine: WhisperEngine, windows: Sequence[Window], size: int) -> tuple[float, float]:
-    """Seconds of the clock and of the processor that batches of this size take, one on each worker.
-
-    On a machine with other work only the second can be compared.
-    """
-    started, cpu_started = time.perf_counter(), time.process_time()
+def _decode(engine: WhisperEngine, windows: Sequence[Window], size: int) -> None:
+    """Decode batches of this size, one on each worker."""
     with ThreadPoolExecutor(WORKERS) as threads:
         list(threads.map(engine.decode, [windows[at : at + size] for at in range(0, len(windows), size)]))
-    return time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def main(
