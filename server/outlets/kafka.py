@@ -18,7 +18,7 @@ from server.outlets.lines import Lines
 from streaming.errors import LogError
 from streaming.log import Topic
 from streaming.log.asking import RETRY_S, asked
-from streaming.log.kafka_client import admin_library, connection, library, translating
+from streaming.log.kafka_client import admin_library, connection, let_go, library, translating
 from streaming.log.kafka_group import Group, Place
 from streaming.log.kafka_settings import MAX_RECORD_BYTES, KafkaSettings
 from streaming.log.kafka_topics import NewTopic, create_topics
@@ -167,8 +167,7 @@ class PublicTopicSink:
             async with cls(producer, topic, partials=partials) as sink:
                 yield sink
         finally:
-            with suppress(library().errors.KafkaError, OSError):
-                await producer.stop()
+            await let_go(producer)
 
     def wants(self, document: Document) -> bool:
         """Tell whether it goes to the topic."""

@@ -5,15 +5,22 @@ It is loaded on first use: who runs without Kafka need not have it.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import ssl
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, cast
 
 from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable, RecordTooLarge
 from streaming.log.kafka_settings import KafkaSecurity
-from streaming.log.kafka_types import AdminLibrary, Library
+from streaming.log.kafka_types import AdminLibrary, Library, Producer
+
+FLUSH_S: Final = 5.0
+"""Longest wait, in seconds, for records still on their way when a producer is let go."""
+
+ENDING_S: Final = 1.0
+"""How long a producer's sender may take to end, once it is told to, before it is told again."""
 
 
 def library() -> Library:
@@ -157,3 +164,22 @@ def translating(doing: str) -> Generator[None, None, None]:
         yield
     except (library().errors.KafkaError, OSError) as problem:  # a TimeoutError is an OSError
         raise translated(problem, doing) from problem
+
+
+async def let_go(producer: Producer) -> None:
+    """Flush, at most for ``FLUSH_S``, and stop, whether any broker answers or not.
+
+    A producer that is still sending does not stop by itself: an idempotent one waits for brokers for ever, any other
+    for its request timeout. Its sender is ended instead. Told so once, the sender first waits for the requests it has
+    on their way, and these may wait for metadata that nobody fetches any more; told again, it ends these too.
+    """
+    with suppress(library().errors.KafkaError, OSError):
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await producer.flush()
+        except TimeoutError:
+            sending = producer._sender.sender_task  # pyright: ignore[reportPrivateUsage]  there is no public way
+            while sending is not None and not sending.done():
+                sending.cancel()
+                await asyncio.wait([sending], timeout=ENDING_S)
+        await producer.stop()

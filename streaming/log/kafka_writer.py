@@ -17,12 +17,9 @@ from functools import partial
 from typing import Final, cast
 
 from streaming.errors import LogError, LogRefused, LogUnavailable
-from streaming.log.kafka_client import library, may_pass, translated, translating
+from streaming.log.kafka_client import let_go, library, may_pass, translated, translating
 from streaming.log.kafka_refusals import Refusals
 from streaming.log.kafka_types import Metadata, Producer
-
-FLUSH_S: Final = 5.0
-"""Longest wait, in seconds, for records still on their way when a producer is let go."""
 
 RENEWAL_PAUSE_S: Final = 0.5
 
@@ -114,14 +111,14 @@ class Writer:
         return done
 
     async def close(self) -> None:
-        """Flush, at most for ``FLUSH_S``, and stop. Records still not durable fail as ``LogUnavailable``."""
+        """Let the producer go, with ``let_go``. Records still not durable fail as ``LogUnavailable``."""
         self._ready.clear()
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
         producer, self._producer = self._producer, None
         if producer is not None:
-            await self._let_go(producer)
+            await let_go(producer)
         for done in list(self._pending):
             self._fail(done, LogUnavailable("the log was closed before Kafka took the record"))
 
@@ -189,22 +186,9 @@ class Writer:
 
     async def _replace(self, producer: Producer) -> None:
         self._producer = None
-        await self._let_go(producer)
+        await let_go(producer)
         while not self._ready.is_set():
             try:
                 await self._connect(again=True)
             except (LogError, library().errors.KafkaError, OSError):
                 await asyncio.sleep(RENEWAL_PAUSE_S)
-
-    async def _let_go(self, producer: Producer) -> None:
-        with suppress(library().errors.KafkaError, OSError):
-            try:
-                async with asyncio.timeout(FLUSH_S):
-                    await producer.flush()
-            except TimeoutError:
-                # An idempotent producer never gives up, and its stop() waits for it to: only this task's end is one.
-                sending = producer._sender.sender_task  # pyright: ignore[reportPrivateUsage]  there is no public way
-                if sending is not None:
-                    sending.cancel()
-                await producer.client.close()
-            await producer.stop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -43,6 +44,16 @@ def broker() -> Iterator[KafkaCluster]:
     cluster = start(1)
     yield cluster
     cluster.stop()
+
+
+@asynccontextmanager
+async def away(cluster: KafkaCluster) -> AsyncGenerator[None]:
+    """Kill the first broker, and start it again whatever comes of it: other tests use it too."""
+    await asyncio.to_thread(cluster.kill, 0)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(cluster.start, 0)
 
 
 async def collect(reader: KafkaReader, slots: int, last: bytes) -> dict[int, list[bytes]]:
@@ -84,11 +95,10 @@ async def test_records_wait_while_the_only_broker_is_away(broker: KafkaCluster) 
     await (await log.append(Topic.AUDIO, 0, "call", b"0"))
     assert log.waiting_s() == 0.0
 
-    await asyncio.to_thread(broker.kill, 0)
-    sent = [await log.append(Topic.AUDIO, 0, "call", str(number).encode()) for number in range(1, 50)]
-    await asyncio.sleep(1.0)
-    assert log.waiting_s() >= 1.0
-    await asyncio.to_thread(broker.start, 0)
+    async with away(broker):
+        sent = [await log.append(Topic.AUDIO, 0, "call", str(number).encode()) for number in range(1, 50)]
+        await asyncio.sleep(1.0)
+        assert log.waiting_s() >= 1.0
 
     assert [await done for done in sent] == list(range(1, 50))
     assert (await collect(reader, 1, b"49"))[0] == [str(number).encode() for number in range(50)]
@@ -127,15 +137,14 @@ async def test_a_reader_of_many_slots_reads_each_in_order_and_again_from_where_i
 async def test_a_log_whose_broker_never_comes_back_can_be_closed(broker: KafkaCluster) -> None:
     """A process must be able to end; what was not durable says so."""
     log = await KafkaLog.connect(KafkaSettings(broker.bootstrap, prefix="gone", slots=1))
-    await asyncio.to_thread(broker.kill, 0)
-    sent = await log.append(Topic.AUDIO, 0, "call", b"lost")
+    async with away(broker):
+        sent = await log.append(Topic.AUDIO, 0, "call", b"lost")
 
-    async with asyncio.timeout(30.0):
-        await log.close()
+        async with asyncio.timeout(30.0):
+            await log.close()
 
-    with pytest.raises(LogUnavailable):
-        await sent
-    await asyncio.to_thread(broker.start, 0)
+        with pytest.raises(LogUnavailable):
+            await sent
 
 
 async def test_no_broker_at_all_is_said_at_once() -> None:
