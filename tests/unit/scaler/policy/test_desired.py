@@ -153,14 +153,15 @@ def test_of_a_large_fleet_one_shard_below_its_rung_keeps_nothing() -> None:
 @settings(max_examples=8, deadline=None)
 @given(load=st.floats(0.0, 20.0), spread=st.floats(0.0, 0.1), seed=st.integers(0, 1 << 32))
 def test_noise_on_a_constant_load_does_not_make_the_number_swing(load: float, spread: float, seed: int) -> None:
-    """It may settle at the highest that the noise asks for, and stays there."""
+    """Every shard measures with a noise of its own. It may settle at the highest that it asks for, and stays there."""
     rng = thrown(seed)
     policy = DesiredPolicy(Bounds())
+    count = max(1, math.ceil(load / TARGET))
 
-    wanted = [
-        policy.tick(Fleet(shards=[shard(load * rng.uniform(1 - spread, 1 + spread), 50)]), float(now)).shards
-        for now in range(0, 4800, 10)
-    ]
+    def measured() -> Fleet:
+        return Fleet(shards=[shard(load / count * rng.uniform(1 - spread, 1 + spread)) for _ in range(count)])
+
+    wanted = [policy.tick(measured(), float(now)).shards for now in range(0, 4800, 10)]
 
     turns = [later - earlier for earlier, later in itertools.pairwise(wanted) if later != earlier]
     ups_after_a_down = [at for at, turn in enumerate(turns) if turn > 0 and any(down < 0 for down in turns[:at])]
