@@ -311,8 +311,13 @@ class _Process:
         start = await self._started
         began = time.monotonic()
         try:
+            # First: what libraries say of a card that is gone is hard to tell from a wrong setting.
+            meter = await asyncio.to_thread(meter_of, start.spec.device)
             engines, timings = await asyncio.to_thread(_load, start)
-            meter = meter_of(start.spec.device)
+        except CardLost as problem:
+            self._die(Fault(FaultKind.CARD, str(problem), fatal=True))
+            await asyncio.Event().wait()
+            return
         except Exception as problem:  # noqa: BLE001  a folder, a library, a driver: whatever it is, the shard is told
             self._die(Fault(FaultKind.START, f"{type(problem).__name__}: {problem}", fatal=True))
             await asyncio.Event().wait()

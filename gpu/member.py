@@ -68,6 +68,7 @@ class Member:
     """Whether it gets no jobs because somebody said so."""
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether its process is to run."""
+    deaths: int = 0
     faults: Counter[FaultKind] = field(default_factory=Counter[FaultKind])
     problem: str = ""
 
@@ -116,6 +117,7 @@ class Member:
             memory=self.memory,
             load_s=self.load_s,
             drifting=self.drifting,
+            deaths=self.deaths,
             faults=dict(self.faults),
             problem=self.problem,
         )

@@ -379,6 +379,8 @@ class DevicePool:
                     device, silent=child.fell_silent
                 )  # before waiting for the process: a driver may take seconds to let go of it
                 fault = await child.ended()
+            if fault is not None and device.ready_at is not None:
+                device.deaths += 1
             if fault is not None and not device.confessed:
                 self._fault(device, *fault)
         except Exception as problem:  # noqa: BLE001  whatever it is, the other devices go on and this one is tried again

@@ -51,6 +51,8 @@ class DeviceStatus:
     """Seconds its models took to load and warm up; None before they were."""
     drifting: bool
     """Whether it is no longer as fast as its profile."""
+    deaths: int
+    """Times its process took jobs and ended over a fault, of whatever kind."""
     faults: Mapping[FaultKind, int]
     problem: str
     """The last fault in words, or empty."""

@@ -66,7 +66,7 @@ class FaultKind(StrEnum):
     STUCK = "stuck"
     """A batch took many times as long as predicted."""
     ENGINE = "engine"
-    """The engine raised an error over a batch."""
+    """The engine raised an error over a batch; over several in a row, the process ends itself."""
     FRONT_END = "front_end"
     """No features could be made of a batch's audio, which is the device's fault: any audio has features."""
     CRASH = "crash"
@@ -74,7 +74,7 @@ class FaultKind(StrEnum):
     SILENT = "silent"
     """The process lives and says nothing; noticed by the pool."""
     CARD = "card"
-    """The driver does not answer for the GPU any more."""
+    """The driver does not answer for the GPU, or not any more."""
 
 
 # --- to the device ----------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class GovernedDevices:
                 name=device.name,
                 ready=device.state is DeviceState.READY,
                 silent_s=device.silent_s,
+                deaths=device.deaths,
                 faults={kind.value: count for kind, count in device.faults.items()},
             )
             for device in self.pool.status().devices

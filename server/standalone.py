@@ -57,6 +57,9 @@ RATE_SAMPLES = 5
 START_POLL_S = 0.05
 """Seconds between looks at whether devices have started."""
 
+UNSTARTED = frozenset({FaultKind.START, FaultKind.CARD})
+"""Faults of a device that was never ready which it will have again."""
+
 
 async def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT.
@@ -210,7 +213,7 @@ async def check_start(pool: DevicePool) -> None:
         BadSetting: If none can be started: so early it is how they were set up, and trying again changes nothing.
     """
     while not (status := pool.status()).ready:
-        problems = [device.problem for device in status.devices if device.faults.get(FaultKind.START)]
+        problems = [device.problem for device in status.devices if not UNSTARTED.isdisjoint(device.faults)]
         if len(problems) == len(status.devices):
             raise BadSetting(
                 f"no device can be started: {problems[0]}. Check devices.* and models.* in the settings; of a model "

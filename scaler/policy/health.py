@@ -4,8 +4,10 @@
 |---|---|
 | said nothing for a second | held: no new work, and what it had goes elsewhere; taken back after two seconds of signs |
 | out of memory, 3 times in 5 min | drained and started again (each time the batch has been halved already) |
-| a batch stuck, or its process died, 4 times in 10 min | rested for 5 min: each start costs its calls seconds |
-| its driver or its card failed | condemned: nothing short of another machine, or a person, helps |
+| its process ended over a fault, 4 times in 10 min | rested for 5 min: each start costs its calls seconds |
+| its driver lost its card | condemned: nothing short of another machine, or a person, helps |
+
+Of which kind a fault was that ended a process does not matter: a batch is stuck, an engine fails every batch, a crash.
 
 One that is merely slow is not judged here: what its batches take is what the shard is measured by, and its windows go
 to others because they would be done there first.
@@ -14,7 +16,7 @@ to others because they would be done there first.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,9 +41,8 @@ REST_S: Final = 300.0
 
 NEVER: Final = -math.inf
 
-MEMORY: Final = frozenset({"out_of_memory"})
-DEADLY: Final = frozenset({"stuck", "crash", "silent", "front_end"})
-LOST: Final = frozenset({"card", "driver"})
+MEMORY: Final = "out_of_memory"
+LOST: Final = "card"
 """Kinds of faults, as devices name them."""
 
 
@@ -69,8 +70,10 @@ class DeviceSigns:
     """Whether its process is up and warm."""
     silent_s: float = 0.0
     """Seconds since its last report."""
+    deaths: int = 0
+    """Times its process took jobs and ended over a fault, since it was first started."""
     faults: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Since it was first started, by kind."""
+    """Likewise, by kind; those that ended no process, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Verdict:
 class _File:
     """What is remembered of a device."""
 
-    counted: Counter[str] = field(default_factory=Counter[str])
+    counted_memory: int = 0
+    counted_deaths: int = 0
     memory: deque[float] = field(default_factory=deque[float])
     deaths: deque[float] = field(default_factory=deque[float])
     anew: bool = False
@@ -121,11 +125,11 @@ class HealthPolicy:
         return verdicts
 
     def _count(self, file: _File, signs: DeviceSigns, now: float) -> None:
-        fresh = Counter(signs.faults) - file.counted
-        file.counted = Counter(signs.faults)
-        file.anew = any(fresh[kind] for kind in DEADLY)
-        file.memory.extend([now] * sum(fresh[kind] for kind in MEMORY))
-        file.deaths.extend([now] * sum(fresh[kind] for kind in DEADLY))
+        memory = signs.faults.get(MEMORY, 0)
+        file.memory.extend([now] * (memory - file.counted_memory))
+        file.deaths.extend([now] * (signs.deaths - file.counted_deaths))
+        file.anew = signs.deaths > file.counted_deaths
+        file.counted_memory, file.counted_deaths = memory, signs.deaths
         for times, (_, within_s) in ((file.memory, MEMORY_FAULTS), (file.deaths, DEATHS)):
             while times and now - times[0] > within_s:
                 times.popleft()
@@ -136,10 +140,9 @@ class HealthPolicy:
         if file.rests_until > NEVER:
             file.rests_until = NEVER
             return Act.RESUME, f"it has rested for {REST_S / 60:g} min"
-        lost = next((kind for kind in LOST if file.counted[kind]), None)
-        if lost is not None:
+        if signs.faults.get(LOST):
             file.condemned = True
-            return Act.CONDEMN, f"its {lost} failed"
+            return Act.CONDEMN, "its driver lost its card"
         if len(file.deaths) >= DEATHS[0]:
             file.rests_until = now + REST_S
             count = len(file.deaths)

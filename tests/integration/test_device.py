@@ -260,8 +260,10 @@ async def test_an_engine_that_fails_every_batch_is_started_again() -> None:
         outcomes = await all_of(pool, [ask(n, Deed.REFUSE) for n in range(12)])
         assert all(isinstance(outcome, JobFailed) for outcome in outcomes)
         await observer.until(lambda: observer.states[-1][1] is DeviceState.READY)
+        status = pool.status().devices[0]
 
-        assert pool.status().devices[0].restarts >= 1
+        assert status.restarts >= 1
+        assert status.deaths == status.restarts, "the device is judged by each"
         assert heard(await pool.decode(ask(7))) == 7
 
 
@@ -563,6 +565,42 @@ async def test_a_device_that_cannot_load_its_model_says_why() -> None:
         assert heard(await pool.decode(ask(1))) == 1
     assert status.ready
     assert "no folder is called missing" in status.devices[0].problem
+
+
+DRIVER = """
+from pathlib import Path
+
+class NVMLError(Exception): pass
+class Memory: used, total = 1 << 30, 80 << 30
+
+def answer(of=None):
+    if not Path({card!r}).exists():
+        raise NVMLError("GPU is lost")
+    return Memory
+
+nvmlInit = nvmlDeviceGetHandleByIndex = nvmlDeviceGetMemoryInfo = answer
+"""
+"""A library of a driver that knows its card for as long as a file exists."""
+
+
+async def test_a_device_whose_driver_loses_the_card_says_so_and_says_it_again_at_each_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an engine's library says of a card that is gone reads like a wrong setting, tried again for ever."""
+    card = tmp_path / "card"
+    card.touch()
+    (tmp_path / "pynvml.py").write_text(DRIVER.format(card=str(card)), encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    observer = Recorder()
+    async with pool_of(replace(device(), device="cuda:0"), observer=observer) as pool:
+        await observer.until(lambda: observer.states[-1][1] is DeviceState.READY)
+        card.unlink()
+        await observer.until(lambda: len(observer.faults) >= 2)
+        status = pool.status().devices[0]
+
+    assert set(observer.faults) == {FaultKind.CARD}
+    assert "GPU is lost" in status.problem
+    assert status.deaths == 1, "from the second time on it had taken no jobs"
 
 
 async def test_a_greedy_engine_is_not_started_for_a_rung_with_a_beam() -> None:

@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gpu.spec import DeviceSpec
+from gpu.wire import FaultKind
 from scaler.governor import Governor
-from scaler.policy.health import Act, Verdict
+from scaler.policy.health import LOST, MEMORY, Act, Verdict
 from server.governed import OVERWHELMED, GovernedDevices, show
 from server.metrics import Metrics
 from server.observers import DeviceObserver
@@ -38,8 +39,13 @@ def devices(metrics: Metrics) -> GovernedDevices:
 def test_devices_that_are_not_started_are_not_ready(devices: GovernedDevices) -> None:
     [signs] = devices.signs()
 
-    assert (signs.name, signs.ready, signs.faults) == ("cpu-0", False, {})
+    assert (signs.name, signs.ready, signs.deaths, signs.faults) == ("cpu-0", False, 0, {})
     assert math.isinf(devices.expected_wait_s())
+
+
+def test_faults_are_judged_by_the_names_that_devices_give_them() -> None:
+    """The policy knows no device and names kinds by itself: one that no device names would never be acted upon."""
+    assert {LOST, MEMORY} <= set(FaultKind)
 
 
 def test_what_batches_took_is_what_windows_cost(devices: GovernedDevices) -> None:

@@ -7,12 +7,8 @@ import pytest
 from scaler.policy.health import REST_S, STEADY_S, Act, DeviceSigns, HealthPolicy, Verdict
 
 
-def signs(*, silent_s: float = 0.1, ready: bool = True, **faults: int) -> list[DeviceSigns]:
-    return [DeviceSigns(name="gpu", ready=ready, silent_s=silent_s, faults=faults)]
-
-
-def failed(kind: str, times: int) -> list[DeviceSigns]:
-    return [DeviceSigns(name="gpu", ready=True, faults={kind: times})]
+def signs(*, silent_s: float = 0.1, ready: bool = True, deaths: int = 0, **faults: int) -> list[DeviceSigns]:
+    return [DeviceSigns(name="gpu", ready=ready, silent_s=silent_s, deaths=deaths, faults=faults)]
 
 
 def test_a_device_that_works_is_left_alone() -> None:
@@ -38,14 +34,14 @@ def test_a_device_that_says_nothing_is_held_until_it_speaks_steadily() -> None:
     assert policy.fit("gpu", 6.0)
 
 
-@pytest.mark.parametrize("again", [signs(ready=False), signs(silent=1)])
+@pytest.mark.parametrize("again", [signs(ready=False), signs(deaths=1)])
 def test_a_device_that_starts_again_is_not_held_any_more(again: list[DeviceSigns]) -> None:
     """A process that starts within a second is never seen down; without this its calls had no device for good."""
     policy = HealthPolicy()
     assert policy.tick(signs(silent_s=5.0), 0.0)
 
     assert [verdict.act for verdict in policy.tick(again, 1.0)] == [Act.RESUME]
-    assert policy.tick(signs(ready=False, silent=1), 2.0) == []
+    assert policy.tick(signs(ready=False, deaths=1), 2.0) == []
     assert policy.fit("gpu", 1.0)
 
 
@@ -63,30 +59,38 @@ def test_three_batches_in_five_minutes_that_do_not_fit_are_one_too_many() -> Non
 
 def test_a_device_that_dies_again_and_again_is_left_down_for_a_while() -> None:
     policy = HealthPolicy()
-    assert policy.tick(signs(crash=1), 0.0) == []
-    [verdict] = policy.tick(signs(crash=2, stuck=1, silent=1), 100.0)
+    assert policy.tick(signs(deaths=1, crash=1), 0.0) == []
+    [verdict] = policy.tick(signs(deaths=4, crash=4), 100.0)
 
     assert verdict == Verdict("gpu", Act.REST, "its process ended 4 times within 10 min")
-    assert policy.tick(signs(crash=9), 100.0 + REST_S - 1) == []
+    assert policy.tick(signs(deaths=9), 100.0 + REST_S - 1) == []
     assert not policy.fit("gpu", 100.0 + REST_S - 1)
-    assert policy.tick(signs(crash=9), 100.0 + REST_S) == [Verdict("gpu", Act.RESUME, "it has rested for 5 min")]
+    assert policy.tick(signs(deaths=9), 100.0 + REST_S) == [Verdict("gpu", Act.RESUME, "it has rested for 5 min")]
     assert policy.fit("gpu", 100.0 + REST_S)
 
 
-def test_a_device_whose_front_end_fails_again_and_again_is_left_down_too() -> None:
-    """Each time its process ends, and takes along what was inside: two such ends fail a final."""
+@pytest.mark.parametrize("kind", ["engine", "front_end", "stuck", "silent"])
+def test_of_which_kind_the_faults_are_that_end_a_process_does_not_matter(kind: str) -> None:
+    """Each such end takes along what was inside: two fail a final."""
+    three, four = (DeviceSigns(name="gpu", ready=True, deaths=count, faults={kind: count}) for count in (3, 4))
     policy = HealthPolicy()
-    assert policy.tick(signs(front_end=3), 0.0) == []
+    assert policy.tick([three], 0.0) == []
 
-    [verdict] = policy.tick(signs(front_end=4), 100.0)
+    [verdict] = policy.tick([four], 100.0)
 
     assert verdict == Verdict("gpu", Act.REST, "its process ended 4 times within 10 min")
 
 
-@pytest.mark.parametrize("kind", ["card", "driver"])
-def test_a_card_that_failed_is_never_trusted_again(kind: str) -> None:
+def test_faults_that_end_no_process_do_not_bring_a_device_down() -> None:
+    """An engine that refuses one window after another may well be right: it decodes those of all other calls."""
     policy = HealthPolicy()
 
-    assert policy.tick(failed(kind, 1), 0.0) == [Verdict("gpu", Act.CONDEMN, f"its {kind} failed")]
-    assert policy.tick(failed(kind, 2), 1e6) == []
+    assert policy.tick(signs(engine=100), 0.0) == []
+
+
+def test_a_device_that_lost_its_card_is_never_trusted_again() -> None:
+    policy = HealthPolicy()
+
+    assert policy.tick(signs(card=1), 0.0) == [Verdict("gpu", Act.CONDEMN, "its driver lost its card")]
+    assert policy.tick(signs(card=2), 1e6) == []
     assert not policy.fit("gpu", 1e6)
