@@ -16,6 +16,7 @@ from server.settings import Kafka
 from streaming.errors import LogError, LogMisconfigured, LogUnavailable
 from streaming.log.asking import asked
 from streaming.log.kafka import KafkaLog, KafkaSecurity, KafkaSettings
+from streaming.log.kafka_client import connection, library
 
 T = TypeVar("T")
 
@@ -78,6 +79,8 @@ class ClusterLog:
             await source.close()
 
     def _note(self, problem: LogError) -> None:
+        if isinstance(problem, LogMisconfigured):
+            raise BadSetting(str(problem)) from problem
         self._problem = str(problem)
 
 
@@ -133,6 +136,19 @@ def log_settings(kafka: Kafka) -> KafkaSettings:
     )
 
 
+async def check_connection(settings: KafkaSettings) -> None:
+    """Find out what can be found out without the brokers, before calls are served.
+
+    Raises:
+        BadSetting: If the client is not installed, or a certificate cannot be used.
+    """
+    try:
+        library()
+        await asyncio.to_thread(connection, settings.bootstrap, settings.security)
+    except LogMisconfigured as problem:
+        raise BadSetting(str(problem)) from problem
+
+
 async def reached(
     what: Callable[[], Awaitable[T]], part: str, *, note: Callable[[LogError], None] = lambda _: None, **where: object
 ) -> T:
@@ -140,25 +156,24 @@ async def reached(
 
     Args:
         what: Asks once.
-        part: Of the server, which asks; each failure is logged as ``PART.unavailable`` or ``PART.refused``.
-        note: Called with each failure, too.
+        part: Of the server, which asks; each failure is logged as ``PART.unavailable``, ``PART.refused`` or, as an
+            error, ``PART.misconfigured``.
+        note: Called with each failure before that; may raise what ends the asking.
         where: Logged with it.
-
-    Raises:
-        BadSetting: If settings and cluster do not fit each other.
     """
     refused_s = RETRY_S
 
     def trouble(problem: LogError) -> float:
         nonlocal refused_s
-        if isinstance(problem, LogMisconfigured):
-            raise BadSetting(str(problem)) from problem
-        retry_s, event = RETRY_S, f"{part}.unavailable"
-        if not isinstance(problem, LogUnavailable):  # that is settled at the brokers, and may be while we wait
-            retry_s, event = refused_s, f"{part}.refused"
-            refused_s = min(2 * refused_s, MOST_RETRY_S)
         note(problem)
-        log.warning(event, problem=str(problem), retry_s=retry_s, **where)
+        retry_s, how, say = RETRY_S, "unavailable", log.warning
+        if not isinstance(problem, LogUnavailable):  # that is settled at the brokers, and may be while we wait
+            retry_s, how = refused_s, "refused"
+            refused_s = min(2 * refused_s, MOST_RETRY_S)
+        if isinstance(problem, LogMisconfigured):
+            how, say = "misconfigured", log.error
+        event = f"{part}.{how}"
+        say(event, problem=str(problem), retry_s=retry_s, **where)
         return retry_s
 
     return await asked(what, trouble)

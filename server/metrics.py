@@ -159,6 +159,12 @@ class Metrics:
             ("code",),
             registry=registry,
         )
+        self.part_open = Gauge(
+            "trunkline_part_open",
+            "Whether an outlet or ingestion is open; calls over sockets need none of them.",
+            ("part",),
+            registry=registry,
+        )
         self.outlet_waiting = Gauge(
             "trunkline_outlet_waiting",
             "Documents handed to an outlet that are neither told nor given up.",

@@ -93,6 +93,8 @@ class Ingester:
             LogError: If the cluster refuses us at the start.
         """
         assert self._settings.topic is not None  # or there would be nothing to run
+        is_open = self._services.metrics.part_open.labels("ingest")
+        is_open.set(0)
         await self._services.directory.caught_up.wait()  # a call that is not known there is new
         group = await Group.join(
             self._cluster,
@@ -101,6 +103,7 @@ class Ingester:
             assigned=self._assigned,
             revoked=self._revoked,
         )
+        is_open.set(1)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(group), name="ingest-read")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from server.cluster_log import reached
+from server.cluster_log import check_connection, reached
 from server.errors import BadSetting
 from server.ingest.ingester import Ingester
 from server.services import Services
@@ -16,10 +16,10 @@ from streaming.log.kafka_settings import KafkaSettings
 
 @asynccontextmanager
 async def ingesting(settings: Ingest, cluster: KafkaSettings | None, services: Services) -> AsyncGenerator[None]:
-    """Ingest while the context lasts, if a topic is set.
+    """Ingest while the context lasts, if a topic is set; what the brokers have against it ends no other call.
 
     Raises:
-        BadSetting: If the topic cannot be read, or the format of its bare records is not one that can be served.
+        BadSetting: If no client can be made, or the format of its bare records is not one that can be served.
     """
     if settings.topic is None:
         yield
@@ -32,6 +32,7 @@ async def ingesting(settings: Ingest, cluster: KafkaSettings | None, services: S
         ingester = Ingester(settings, cluster, services)
     except ValueError as problem:
         raise BadSetting(f"ingest: {problem}") from problem
+    await check_connection(cluster)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(reached(ingester.run, "ingest"), name="ingest")
         yield

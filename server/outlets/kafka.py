@@ -153,7 +153,7 @@ class PublicTopicSink:
         """Write to a topic while the context lasts; it is made if it is not there and may be.
 
         Raises:
-            LogError: If the cluster cannot be reached, or does not let us.
+            LogError: If the cluster cannot be reached, does not let us, or has no such topic.
         """
         common = await asyncio.to_thread(connection, settings.bootstrap, settings.security)
         if settings.create_topics:
@@ -164,6 +164,7 @@ class PublicTopicSink:
         try:
             with translating(f"connecting to write {topic}"):
                 await producer.start()
+                await producer.partitions_for(topic)  # is it there? Else it is known with the first document
             async with cls(producer, topic, partials=partials) as sink:
                 yield sink
         finally:

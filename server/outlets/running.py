@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from server.cluster_log import reached
+from server.cluster_log import check_connection, reached
 from server.errors import BadSetting
 from server.metrics import Metrics
 from server.outlets.kafka import GroupLedger, PublicTopicSink
@@ -45,13 +45,16 @@ async def outlets(
         shared: Whether the log is in the cluster and several processes share the telling.
 
     Raises:
-        BadSetting: If a receiver's address or secret, or the topic, cannot be used.
+        BadSetting: If a receiver's address or secret cannot be used, or the topic, as far as that is known without the
+            brokers.
     """
     chosen = settings.transcripts
     if chosen.topic is not None and cluster is None:
         raise BadSetting("transcripts.topic is set but kafka.bootstrap is not; name the brokers of the topic")
     if chosen.topic is not None and cluster is not None and cluster.is_own(chosen.topic):
         raise BadSetting(f"transcripts.topic {chosen.topic} is a topic of the log itself; choose another name")
+    if chosen.topic is not None and cluster is not None:
+        await check_connection(cluster)
     endpoints = [endpoint_of(name, webhook) for name, webhook in settings.webhooks.endpoints.items()]
     ways = [Way(f"webhook-{each.name}", partial(WebhookSink, each, metrics, time.time)) for each in endpoints]
     if chosen.topic is not None and cluster is not None:
@@ -90,7 +93,10 @@ async def tell(
     metrics: Metrics,
     opened: Callable[[Outlet], None],
 ) -> None:
-    """Open a way out and tell what there is to tell, until cancelled. Calls need none of it: it opens once it can.
+    """Open a way out and tell what there is to tell, until cancelled.
+
+    Calls need none of it and none ends because of it: a way out that does not fit the cluster says so again and again,
+    and opens once it fits.
 
     Args:
         way: The way out.
@@ -98,15 +104,15 @@ async def tell(
         ledger: Opens what remembers how far it is told.
         metrics: Counts what was told.
         opened: Called once the way is open.
-
-    Raises:
-        BadSetting: If the topic cannot be used.
     """
+    is_open = metrics.part_open.labels(way.name)
+    is_open.set(0)
     async with AsyncExitStack() as stack:
         sink = await reached(lambda: stack.enter_async_context(way.sink()), "outlet", outlet=way.name)
         told = await reached(lambda: stack.enter_async_context(ledger()), "outlet", outlet=way.name)
         outlet = Outlet(way.name, source, sink, told, metrics)
         opened(outlet)
+        is_open.set(1)
         await outlet.run()
 
 

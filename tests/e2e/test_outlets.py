@@ -16,7 +16,7 @@ from tests.support.cluster import cluster_on, start_broker
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.public_topic import read_public
 from tests.support.receiver import receiving
-from tests.support.servers import SCRIPTED, serving
+from tests.support.servers import SCRIPTED, serving, until
 from tests.support.tones import flat, interleaved, sentences, spoken
 from trunkline import Audio
 
@@ -51,6 +51,22 @@ def broker() -> Iterator[KafkaCluster]:
     cluster = start_broker()
     yield cluster
     cluster.stop()
+
+
+@pytest.mark.kafka
+async def test_a_public_topic_that_no_broker_takes_ends_no_call(broker: KafkaCluster, tmp_path: Path) -> None:
+    """It is opened while calls are served: whoever operates the server hears of it, whoever calls does not."""
+    flags = ("--set", f"kafka.bootstrap={broker.bootstrap}", "--set", "transcripts.topic=no topic!", *SCRIPTED)
+    server = serving(*flags, log=tmp_path / "server.log")
+    at = await asyncio.to_thread(server.__enter__)
+    try:
+        await asyncio.to_thread(until, lambda: "outlet.misconfigured" in at.written(), 20.0, "the outlet to say so")
+        async with calling(at.url, AUDIO) as caller:
+            await caller.play(interleaved(spoken(CUSTOMER), spoken(AGENT)))
+            assert await asyncio.to_thread(at.metric, 'trunkline_part_open{part="transcripts"}') == 0
+        assert [caller.words(channel) for channel in (0, 1)] == [flat(CUSTOMER), flat(AGENT)]
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 @pytest.mark.kafka

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, MutableMapping
 import pytest
 import structlog.testing
 
-from server.cluster_log import reached, unless
+from server.cluster_log import check_connection, log_settings, reached, unless
 from server.errors import BadSetting
+from server.settings import Kafka
 from streaming.errors import LogError, LogMisconfigured, LogRefused, LogUnavailable
 from tests.support.virtual_time import run_virtually
 
@@ -73,17 +74,47 @@ def test_a_failure_that_nobody_foresaw_is_waited_out_too(logged: list[MutableMap
     assert [entry["event"] for entry in logged] == ["outlet.refused", "outlet.refused"]
 
 
-def test_settings_that_do_not_fit_the_cluster_are_told_at_once() -> None:
-    """The process ends with the code for it, and the one line that helps."""
+def test_a_part_that_does_not_fit_the_cluster_says_so_as_an_error_and_is_tried_again(
+    logged: list[MutableMapping[str, object]],
+) -> None:
+    """Calls are served without it, so it must not end them; a topic can be made while we wait."""
 
-    async def story(_: Callable[[], float]) -> None:
+    async def story(clock: Callable[[], float]) -> None:
+        async def connect() -> float:
+            if clock() < 60.0:
+                raise LogMisconfigured("the topic does not exist")
+            return clock()
+
+        assert await reached(connect, "outlet", outlet="crm") == 60.0
+
+    run_virtually(story)
+    assert [entry["retry_s"] for entry in logged] == [2.0, 4.0, 8.0, 16.0, 30.0]
+    assert {(entry["event"], entry["log_level"]) for entry in logged} == {("outlet.misconfigured", "error")}
+
+
+def test_whoever_is_told_of_a_failure_may_end_the_asking() -> None:
+    """Before anything is served, a process that waits would hide what a person has to change."""
+
+    async def story(clock: Callable[[], float]) -> None:
         async def connect() -> None:
             raise LogMisconfigured("another number of slots")
 
+        def note(problem: LogError) -> None:
+            raise BadSetting(str(problem)) from problem
+
         with pytest.raises(BadSetting, match="another number of slots"):
-            await reached(connect, "log")
+            await reached(connect, "log", note=note)
+        assert clock() == 0.0
 
     run_virtually(story)
+
+
+async def test_a_certificate_that_cannot_be_used_is_found_without_a_broker() -> None:
+    """A public topic is opened while calls are served; what is wrong on this machine is said before."""
+    settings = log_settings(Kafka(bootstrap="127.0.0.1:1", tls=True, ca_file="no-such-file.pem"))
+
+    with pytest.raises(BadSetting, match=r"no-such-file\.pem"):
+        await check_connection(settings)
 
 
 def test_a_process_that_is_stopped_while_it_waits_stops_at_once() -> None:

@@ -10,7 +10,6 @@ import pytest
 import structlog.testing
 from prometheus_client import CollectorRegistry
 
-from server.errors import BadSetting
 from server.metrics import Metrics
 from server.outlets.documents import Document
 from server.outlets.outlet import Outlet, WholeLedger
@@ -87,13 +86,31 @@ def test_a_gateway_whose_broker_is_away_at_its_start_tells_everything_once_it_is
     run_virtually(story)
 
 
-def test_a_way_out_that_does_not_fit_the_cluster_is_a_matter_of_settings() -> None:
-    """Waiting would hide it for ever."""
+def test_a_way_out_that_does_not_fit_the_cluster_ends_no_call_and_says_so_until_it_fits(
+    logged: list[MutableMapping[str, object]],
+) -> None:
+    """It is opened while calls are served; who operates the server hears of it from the log and from a metric."""
+    registry = CollectorRegistry()
+
+    def is_open() -> float | None:
+        return registry.get_sample_value("trunkline_part_open", {"part": "crm"})
 
     async def story(clock: Callable[[], float]) -> None:
-        sink = ListSink()
+        log, sink, running = MemoryLog(slots=1, clock=clock), ListSink(), list[Outlet]()
+        for record in (Fence(0, "shard"), *a_call("call-1", finals=3)):
+            await log.append(Topic.OUT, 0, "call-1", encode(record))
         way = Way("crm", lambda: sink.opened(clock, 60.0, LogMisconfigured("the topic does not exist")))
-        with pytest.raises(BadSetting, match="does not exist"):
-            await tell(way, MemoryLog(slots=1), lambda: WholeLedger(1), Metrics(CollectorRegistry()), lambda _: None)
+        telling = asyncio.create_task(tell(way, log, lambda: WholeLedger(1), Metrics(registry), running.append))
+        await asyncio.sleep(59.5)
+        assert is_open() == 0
+        await asyncio.sleep(1.0)
+        assert is_open() == 1
+        assert [document.id for document in sink.told][-1] == "call-1/ended"
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
 
     run_virtually(story)
+    assert {(entry["event"], entry["log_level"], entry["problem"]) for entry in logged} == {
+        ("outlet.misconfigured", "error", "the topic does not exist")
+    }
