@@ -23,6 +23,7 @@ from streaming.records import (
     Partial,
     Paused,
     Progress,
+    QualityChanged,
     SideProgress,
     SpeechEnded,
     SpeechStarted,
@@ -83,6 +84,7 @@ class Reducer:
         """Records that did not count."""
         self._channels: dict[tuple[str, int], ChannelProgress] = {}
         self._told: defaultdict[str, dict[tuple[type[OutRecord], int | None], _Told]] = defaultdict(dict)
+        self._served: dict[str, tuple[str, str]] = {}  # model that a call was last said to have, and why
         self._closed: dict[str, None] = {}  # the longest closed first
 
     @classmethod
@@ -144,6 +146,7 @@ class Reducer:
         for key in [key for key in self._channels if key[0] == call]:
             del self._channels[key]
         self._told.pop(call, None)
+        self._served.pop(call, None)
 
     def _continues(self, record: OutRecord) -> bool:
         if isinstance(record, CallClosed):
@@ -173,6 +176,9 @@ class Reducer:
                 pass
             case Paused(mark=place) if place != UNMARKED:
                 channel = None
+            case QualityChanged(call=call, model=model, reason=reason) if model:
+                before, self._served[call] = self._served.get(call), (model, reason)
+                return before != (model, reason)
             case _:
                 return True
         told = self._told[record.call].setdefault((type(record), channel), _Told(record.epoch))

@@ -8,6 +8,7 @@ import pytest
 
 from streaming.decoding import Word
 from streaming.records import (
+    FINAL_LOST,
     CallClosed,
     Dtmf,
     EndReason,
@@ -18,6 +19,7 @@ from streaming.records import (
     Partial,
     Paused,
     Progress,
+    QualityChanged,
     SpeechEnded,
     SpeechStarted,
     UtteranceEnded,
@@ -188,6 +190,7 @@ TOLD: list[OutRecord] = [
     Finalized(1, "a", 0, "m", 2),
     Paused(1, "a", True, 2.0, 3),
     UtteranceEnded(1, "a", 0, 1.4),
+    QualityChanged(1, "a", "large", "model_gone"),
 ]
 
 
@@ -207,6 +210,19 @@ def test_what_is_behind_the_last_of_its_kind_and_channel_counts(reducer: Reducer
     assert reducer.accept(Dtmf(2, "a", 1, "5", 0.4, 3))
     assert reducer.accept(Finalized(2, "a", 1, "m", 0))
     assert reducer.accept(SpeechStarted(2, "a", 0, 2.0))
+
+
+def test_a_model_counts_again_once_another_has_served_the_call(reducer: Reducer) -> None:
+    """Each owner that lacks the model which a call chose says which it has instead; another one is news."""
+    assert reducer.accept(QualityChanged(1, "a", "large", "model_gone"))
+    assert reducer.accept(QualityChanged(1, "b", "large", "model_gone"))
+    assert reducer.accept(QualityChanged(1, "a", "", FINAL_LOST))
+    assert reducer.accept(QualityChanged(1, "a", "", FINAL_LOST))
+    assert reducer.accept(Fence(2, "two"))
+    assert not reducer.accept(QualityChanged(2, "a", "large", "model_gone"))
+    assert reducer.accept(QualityChanged(2, "a", "small", "load"))
+    assert reducer.accept(Fence(3, "three"))
+    assert reducer.accept(QualityChanged(3, "a", "large", "model_gone"))
 
 
 def test_an_edge_of_speech_that_is_found_a_frame_later_is_the_same_one(reducer: Reducer) -> None:
