@@ -62,7 +62,7 @@ class Connection:
                 await self._leg.finish()
         except* Exception as several:  # noqa: BLE001  whatever it was, it is said, and ends this connection alone
             self._say_what_failed(several.exceptions[0])
-            self._leg.reason = Ill.INTERNAL
+            self._leg.fail()
             await self._socket.close(1011, Ill.INTERNAL)
         finally:
             self._leg.leave()

@@ -1,20 +1,16 @@
-"""One connection's leg of a call: how it opens, joins or takes it over, what it adds to it, and how it leaves it.
+"""One connection's leg of a call: how it opens or joins it, what it adds to it, and how it leaves it.
 
-What decides the life of a call on this side of the log lives here. A leg reads no socket, speaks no protocol, and is
-told the time.
+What decides the life of a call on this side of the log lives here; how one goes on after its connection, in
+``server.resuming``. A leg reads no socket, speaks no protocol, and is told the time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import secrets
-from collections.abc import Coroutine
 from typing import Final as Constant
-from typing import Protocol
 
 import structlog
-from prometheus_client import Gauge
 from structlog.typing import FilteringBoundLogger
 
 from server.admission import Refused
@@ -26,27 +22,23 @@ from server.dialect import (
     Dialect,
     Dtmf,
     End,
-    Event,
     Finalize,
     Follow,
     Followed,
-    GoAway,
     Ill,
     Open,
     Opened,
     Pause,
-    Rejoined,
     Resume,
-    Trouble,
     Watch,
-    Watched,
 )
-from server.feed import CallFeed, Handover
-from server.following import Following
+from server.feed import CallFeed
 from server.joining import Joint, Part
-from server.resuming import hash_of, may_resume, new_token
+from server.resuming import Resuming, hash_of, new_token
+from server.seat import Carrier, Seat
 from server.services import Services
 from server.watchdog import Overdue, Stage, Watchdog
+from server.watching import Watching
 from streaming.call import CallSpec
 from streaming.records import (
     INTERNAL,
@@ -70,22 +62,6 @@ ELSEWHERE: Constant = (
 """What a channel is told whose call was opened at another gateway, or ended lately."""
 
 
-class Carrier(Protocol):
-    """A connection, as its leg sees it."""
-
-    def hear(self, event: OutRecord | Partial | Followed | Appeared) -> None:
-        """Take what the log says, and pass it on to the leg."""
-        ...
-
-    def tell(self, event: Event, now: float) -> None:
-        """Tell the peer what happened, in the words of its protocol."""
-        ...
-
-    def start(self, work: Coroutine[object, object, None], name: str) -> None:
-        """Run something for as long as the connection lasts, and the connection for as long as that does."""
-        ...
-
-
 class Leg:
     """A connection's part in a call, or in what others say.
 
@@ -99,12 +75,6 @@ class Leg:
 
     def __init__(self, carrier: Carrier, dialect: Dialect, tenant: str, idle_s: float, services: Services) -> None:
         limits, now = services.limits, services.clock()
-        self.reason: str = "no_call"
-        """Why it ends, as far as that is known."""
-        self.call: str | None = None
-        """The call it makes, joins, takes over or watches."""
-        self.feed: CallFeed | None = None
-        """What it writes to the call; None before it may."""
         self.lost = False
         """Whether the peer went without a word: its connection broke."""
         self._carrier = carrier
@@ -116,19 +86,28 @@ class Leg:
         self._limits = limits
         self._began = self._acked_at = now
         self._watchdog = Watchdog(self._start_s, idle_s, limits, now)
+        self._seat = Seat(carrier, dialect, tenant, services, self._watchdog)
+        self._resuming = Resuming(self._seat, self.end)
+        self._watching = Watching(self._seat)
         self._side: CallFeed | Part | None = None  # what takes its audio: the call, or one channel of it
         self._part: Part | None = None  # of a call whose channels come over several connections
         self._joined = False  # whether another connection opened the call
-        self._released = asyncio.Event()
-        self._leaving = False  # whether the peer was told to go to another gateway
-        self._following: Following | None = None
         self._finals = 0
-        self._gauge().inc()
 
     @property
     def stage(self) -> Stage:
         """How far the connection is."""
-        return self._watchdog.stage
+        return self._seat.stage
+
+    @property
+    def call(self) -> str | None:
+        """The call it makes, joins, takes over or watches."""
+        return self._seat.call
+
+    @property
+    def feed(self) -> CallFeed | None:
+        """What it writes to the call; None before it may."""
+        return self._seat.feed
 
     def heard(self, now: float) -> None:
         """Note that the peer sent something."""
@@ -160,9 +139,9 @@ class Leg:
             case Resume():
                 self._rejoin(action, now)
             case Watch(call):
-                self._watch(call, now)
+                self._watching.watch(call, now)
             case Follow():
-                self._follow(now)
+                self._watching.follow(now)
             case _:
                 pass
 
@@ -199,8 +178,8 @@ class Leg:
         if asked.channel is not None:
             self._side = self._part = services.joining.open(feed, asked.channel, now, keep_s=self._limits.resume_s)
         services.directory.place(spec, decision.slot, hash_of(token) if token else "")
-        self._listen(spec.call)
-        self._move(Stage.LIVE, now)
+        self._seat.listen(spec.call)
+        self._seat.move(Stage.LIVE, now)
         log.info("call.opened", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, slot=decision.slot)
         self._carrier.tell(Opened(spec, token), now)
 
@@ -213,39 +192,24 @@ class Leg:
 
     def _join(self, joint: Joint, channel: int, now: float) -> None:
         """Be one more channel of a call that another connection opened."""
-        self.feed, self._joined = joint.feed, True
+        self._seat.feed, self._joined = joint.feed, True
         self._side = self._part = joint.take(channel)
         spec = joint.feed.spec
-        self._listen(spec.call)
-        self._move(Stage.LIVE, now)
+        self._seat.listen(spec.call)
+        self._seat.move(Stage.LIVE, now)
         log.info("call.joined", call=spec.call, tenant=spec.tenant, protocol=self._dialect.name, channel=channel)
         self._carrier.tell(Opened(spec), now)
-        for record in self._services.delivery.so_far(spec.call):
-            self._carrier.hear(record)
+        self._seat.hear(self._services.delivery.so_far(spec.call))
 
-    def _watch(self, call: str, now: float) -> None:
-        place = self._services.directory.find(call)
-        so_far = self._services.delivery.so_far(call)
-        self._listen(call)
-        self._move(Stage.WATCHING, now)
-        self._carrier.tell(Watched(call, place.labels if place else ()), now)
-        for record in so_far:
-            self._carrier.hear(record)
-
-    def _follow(self, now: float) -> None:
-        services = self._services
-        self._move(Stage.WATCHING, now)
-        self._following = Following(services.directory, services.delivery, self._tenant, self._carrier.hear)
-        self._following.start()
+    def _rejoin(self, asked: Resume, now: float) -> None:
+        place = self._resuming.rejoin(asked, now)
+        if place is not None:
+            self._feed(place.spec, place.slot, now, secrets.token_hex())
 
     def _feed(self, spec: CallSpec, slot: int, now: float, nonce: str | None = None) -> CallFeed:
-        feed = self.feed = self._side = CallFeed(self._services.log, spec, slot, self._limits, now, nonce=nonce)
+        feed = self._seat.feed = self._side = CallFeed(self._services.log, spec, slot, self._limits, now, nonce=nonce)
         self._carrier.start(feed.run(), "connection-feed")
         return feed
-
-    def _listen(self, call: str) -> None:
-        self.call = call
-        self._services.delivery.listen(call, self._carrier.hear)
 
     # --- what the log says ---
 
@@ -260,11 +224,11 @@ class Leg:
             case _:
                 pass
         if isinstance(event, Resumed) and self.feed is not None:
-            self._handed_over(self.feed, event, now)
+            self._resuming.handed_over(self.feed, event, now)
         elif self.stage is not Stage.HELD:
             self._pass_on(event, now)
         elif isinstance(event, CallClosed):
-            self._release(event.reason)
+            self._resuming.release(event.reason)
 
     def _pass_on(self, event: OutRecord | Partial | Followed | Appeared, now: float) -> None:
         if isinstance(event, CallClosed):
@@ -279,7 +243,7 @@ class Leg:
         """Note that whoever serves the call ended it, by itself or as we asked."""
         if self.feed is not None and not self.feed.ended:
             self.feed.ended = True
-            self.reason = closed.reason
+            self._seat.reason = closed.reason
 
     def _ack(self, now: float) -> None:
         upto = self.feed.acked() if self.feed is not None else 0.0
@@ -293,67 +257,9 @@ class Leg:
             news = QualityChanged(STANDING, self.feed.spec.call, "", LOG_AWAY if away else LOG_BACK)
             self._carrier.tell(news, now)
 
-    # --- calls that go on after their connection ---
-
-    def _rejoin(self, asked: Resume, now: float) -> None:
-        services, call = self._services, asked.call
-        place = services.directory.find(call)
-        so_far = services.delivery.so_far(call)
-        known = services.directory.is_live(call) or any(isinstance(record, CallClosed) for record in so_far)
-        if place is None or not known or not may_resume(place, self._tenant, asked.token):
-            services.metrics.resumes.labels("refused").inc()
-            self.trouble(Ill.UNKNOWN_CALL, "this key and token can resume no call of this id", now)
-            return
-        self._listen(call)
-        self._move(Stage.REJOINING, now)
-        self._carrier.tell(Rejoined(place.spec), now)
-        for record in so_far:
-            self._carrier.hear(record)
-        if services.directory.is_live(call):
-            self._feed(place.spec, place.slot, now, secrets.token_hex())
-
-    def _handed_over(self, feed: CallFeed, resumed: Resumed, now: float) -> None:
-        """Begin with a call that is ours now, or stop with one that another connection has."""
-        match feed.handed_over(resumed):
-            case Handover.TO_US if self.stage is Stage.REJOINING:
-                self._services.directory.adopt(resumed.call)
-                self._services.metrics.resumes.labels("resumed").inc()
-                log.info("call.resumed", call=resumed.call, tenant=self._tenant, connection=resumed.connection)
-                self._move(Stage.LIVE, now)
-                self._carrier.tell(resumed, now)
-            case Handover.FROM_US if self.stage is Stage.HELD:
-                self._release(Ill.TAKEN_OVER)
-            case Handover.FROM_US:
-                self.trouble(Ill.TAKEN_OVER, "another connection has taken the call over", now)
-            case _:
-                pass
-
     def keep(self, now: float) -> bool:
         """Keep the call of a peer that is gone, where it may come back; return whether it does."""
-        if not self._dialect.resumable or self.stage not in (Stage.LIVE, Stage.REJOINING):
-            return False
-        self._move(Stage.HELD, now)
-        log.info("call.held", call=self.call, tenant=self._tenant, for_s=self._limits.resume_s)
-        if self._leaving or self.feed is None:
-            self._give_up_waiting(now)
-        return True
-
-    def _give_up_waiting(self, now: float) -> None:
-        """Nobody comes back here: end the call, unless another gateway may go on with it."""
-        if self._services.shared:
-            if self.feed is not None:
-                self.feed.let_go()
-            self._release("moved")
-        else:
-            self.end("disconnected", now)
-            self._release("disconnected")
-
-    def _release(self, reason: str) -> None:
-        if self.feed is not None:
-            self.feed.ended = True
-        self.reason = reason
-        self._services.metrics.resumes.labels(reason).inc()
-        self._released.set()
+        return self._resuming.keep(now)
 
     # --- time and trouble ---
 
@@ -382,8 +288,7 @@ class Leg:
             case Overdue.HANDOVER:
                 self.trouble(Ill.OVERLOADED, "nobody serves the call at the moment; resume it again", now, 1.0)
             case Overdue.PEER:
-                self.end("disconnected", now)
-                self._release("disconnected")
+                self._resuming.give_up(now)
             case Overdue.FINALS:
                 late_s = self._limits.closing_s
                 self.trouble(Ill.INTERNAL, f"the last finals did not come within {late_s:g} s", now)
@@ -394,25 +299,17 @@ class Leg:
         """Send the peer elsewhere; what was heard is still finished, here or where the call goes on."""
         if self._part is not None and not self._joined:
             self._part.joint.give_up()
-        if self.stage is Stage.HELD:
-            self._give_up_waiting(now)
-        elif self._services.shared and self._dialect.resumable and self.stage in (Stage.LIVE, Stage.REJOINING):
-            self._leaving = True
-            self._carrier.tell(GoAway(self._limits.drain_s), now)
-        elif self.stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
+        if not self._resuming.drain(now) and self.stage in (Stage.NEW, Stage.LIVE, Stage.WATCHING):
             self.trouble(Ill.DRAINING, "the server is about to stop; connect again", now)
 
     def trouble(self, ill: Ill, message: str, now: float, retry_after_s: float | None = None) -> None:
         """Tell the peer that the connection cannot go on, unless that is decided already."""
-        if self.stage is Stage.CLOSED:
-            return
-        self.reason = ill
-        self._carrier.tell(Trouble(ill, message, retry_after_s), now)
+        self._seat.trouble(ill, message, now, retry_after_s)
 
     def fail(self) -> None:
         """Wait for nobody any more: something of ours is broken."""
-        self.reason = Ill.INTERNAL
-        self._released.set()
+        self._seat.reason = Ill.INTERNAL
+        self._resuming.fail()
 
     # --- the end ---
 
@@ -426,22 +323,22 @@ class Leg:
                 log.info("call.held", call=self.call, tenant=self._tenant, for_s=self._limits.resume_s)
         else:
             self._side.end(reason)
-        self.reason = reason
+        self._seat.reason = reason
         if self.stage is Stage.LIVE:
-            self._move(Stage.ENDING, now)
+            self._seat.move(Stage.ENDING, now)
 
     def close(self, reason: str, now: float) -> None:
         """Take it that the connection is about to be closed."""
         self.end(reason, now)
-        self._move(Stage.CLOSED, now)
+        self._seat.move(Stage.CLOSED, now)
 
     async def finish(self) -> None:
         """Wait, behind the connection, until the call needs this leg no more; then let its feed come to its end."""
         if self.stage is Stage.HELD:
-            await self._released.wait()
+            await self._resuming.released()
         part, feed = self._part, self.feed
         if part is not None:
-            part.end(self.reason)
+            part.end(self._seat.reason)
         if feed is None or self._joined:
             return
         if part is not None:  # others may go on with the call, which this connection writes
@@ -451,16 +348,13 @@ class Leg:
 
     def leave(self) -> None:
         """Hear nothing more, and account for it all."""
-        feed, services = self.feed, self._services
-        if self.call is not None:
-            services.delivery.ignore(self.call, self._carrier.hear)
-        if self._following is not None:
-            self._following.stop()
+        seat, feed, services = self._seat, self.feed, self._services
+        seat.leave()
+        self._watching.stop()
         if self._part is not None and not self._joined:
             self._part.joint.close()  # where the opener failed, the others must not go on, nor wait for room
             self._part.joint.feed.abandon()
-        self._gauge().dec()
-        services.metrics.closes.labels(self._dialect.name, self.reason).inc()
+        services.metrics.closes.labels(self._dialect.name, seat.reason).inc()
         if feed is not None and not self._joined:
             services.metrics.audio_seconds.labels(self._dialect.name).inc(feed.audio_seconds)
         log.info(
@@ -468,17 +362,9 @@ class Leg:
             call=self.call,
             tenant=self._tenant,
             protocol=self._dialect.name,
-            reason=self.reason,
+            reason=seat.reason,
             audio_s=round(feed.received_s, 3) if feed is not None else 0.0,
             chunks=feed.sequence if feed is not None else 0,
             finals=self._finals,
             open_s=round(services.clock() - self._began, 3),
         )
-
-    def _move(self, stage: Stage, now: float) -> None:
-        self._gauge().dec()
-        self._watchdog.enter(stage, now)
-        self._gauge().inc()
-
-    def _gauge(self) -> Gauge:
-        return self._services.metrics.sessions.labels(self._dialect.name, self.stage.value)
