@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Final
 import httpx
 from rich.console import Console
 
+from tests.support.ports import free_port
 from trunkline import TrunklineError
 from trunkline.audio import read_file
 from trunkline.demo import demonstrate, summary
@@ -78,7 +78,7 @@ def _server(console: Console) -> Generator[str]:
     Raises:
         NotReady: If it ends or does not become ready in time.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "server", "standalone", "--host", "127.0.0.1", "--port", str(port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - ours
@@ -91,13 +91,6 @@ def _server(console: Console) -> Generator[str]:
             raise NotReady("\n".join([str(problem), *last])) from None
         finally:
             _stop(process)
-
-
-def _free_port() -> int:
-    """Return a port that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int, console: Console) -> None:

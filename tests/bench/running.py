@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 from rich.console import Console
 
 from tests.bench.scoring import ROOT
+from tests.support.ports import free_port
 
 READY_S: Final = 120.0
 """Seconds a server may take to load its model."""
@@ -53,7 +53,7 @@ def running_server(console: Console, log: Path, settings: Sequence[str] = ()) ->
     Raises:
         NotReady: If it ends or does not become ready in time.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "server", "standalone", "--host", "127.0.0.1", "--port", str(port)]
     command += [part for setting in settings for part in ("--set", setting)]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -67,12 +67,6 @@ def running_server(console: Console, log: Path, settings: Sequence[str] = ()) ->
             raise NotReady("\n".join([str(problem), *last])) from None
         finally:
             _stop(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int, console: Console) -> None:

@@ -21,7 +21,8 @@ from tests.chaos.disturbances import DISTURBANCES, Disturbance, Stage
 from tests.chaos.load import Load
 from tests.chaos.speech import speak
 from tests.support.cluster import cluster_on
-from tests.support.kafka_broker import HOST, KafkaCluster, free_ports
+from tests.support.kafka_broker import KafkaCluster
+from tests.support.ports import HOST, free_ports
 from tests.support.wire import wired
 
 SPEECH: Final = "speech"

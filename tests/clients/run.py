@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from rich.table import Table
 
 from server import logs
 from tests.support.gateways import running, settings
+from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 PLAYERS: Final = Path(__file__).parent / "players"
@@ -201,14 +201,6 @@ async def ready(web: httpx.AsyncClient, port: int) -> bool:
         return (await web.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        number: int = unused.getsockname()[1]
-    return number
 
 
 def judged(outcome: Outcome | str, *, speech: bool) -> tuple[bool, str]:

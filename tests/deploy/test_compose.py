@@ -20,7 +20,8 @@ import yaml
 from server.settings import Settings, load
 from tests.support.go_tools import COMPOSE, ToolMissing, module
 from tests.support.kafka_broker import VERSIONS
-from tests.support.servers import ROOT, free_port, until
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, until
 
 FOLDER: Final = ROOT / "deploy" / "compose"
 

@@ -13,7 +13,8 @@ from typing import Final
 import pytest
 import yaml
 
-from tests.support.servers import ROOT, free_port, launch, until
+from tests.support.ports import free_port
+from tests.support.servers import ROOT, launch, until
 
 IMAGE: Final = ROOT / "deploy" / "image"
 BUILD: Final = IMAGE / "build"

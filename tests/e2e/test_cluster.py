@@ -17,7 +17,8 @@ from streaming.record_codec import decode, encode
 from streaming.records import Claim
 from tests.support.calls import Caller, calling
 from tests.support.cluster import READY_S, SLOTS, Cluster, cluster_on, start_broker
-from tests.support.kafka_broker import KafkaCluster, free_ports
+from tests.support.kafka_broker import KafkaCluster
+from tests.support.ports import free_ports
 from tests.support.servers import ServerProcess, until
 from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
 from trunkline import Audio, Quality

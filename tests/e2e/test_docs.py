@@ -23,7 +23,8 @@ import pytest
 
 from server.settings import Settings, load
 from tests.support.documents import ROOT, Block, blocks, pages
-from tests.support.servers import READY_S, ServerProcess, free_port, launch, until
+from tests.support.ports import free_port
+from tests.support.servers import READY_S, ServerProcess, launch, until
 
 pytestmark = pytest.mark.e2e
 

@@ -18,8 +18,9 @@ import pytest
 from tests.support.calls import Caller, calling
 from tests.support.cluster import SLOTS, Cluster, cluster_on, start_broker
 from tests.support.documents import ROOT, blocks
-from tests.support.kafka_broker import HOST, KafkaCluster
-from tests.support.servers import ServerProcess, free_port
+from tests.support.kafka_broker import KafkaCluster
+from tests.support.ports import HOST, free_port
+from tests.support.servers import ServerProcess
 from tests.support.tones import GAP_S, PAUSE_S, WORD_S, flat, interleaved, sentences, spoken
 from tests.support.wire import wired
 from trunkline import Audio

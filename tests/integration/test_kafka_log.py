@@ -15,7 +15,8 @@ from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaReader, KafkaSecurity, KafkaSettings
 from streaming.log.kafka_reader import SHARE
 from streaming.log.kafka_settings import MAX_RECORD_BYTES
-from tests.support.kafka_broker import HOST, KafkaCluster, KafkaMissing, free_ports
+from tests.support.kafka_broker import KafkaCluster, KafkaMissing
+from tests.support.ports import HOST, free_ports
 
 pytestmark = pytest.mark.kafka
 

@@ -21,7 +21,8 @@ from scaler.autoscaling.errors import BadAddress, NoAnswer
 from scaler.autoscaling.keda import SERVICE, ExternalScaler, serve
 from server.metrics import Metrics
 from tests.support.metrics_page import answering
-from tests.support.servers import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ROOT
 
 OBJECT = messages.ScaledObjectRef(name="trunkline-shard", namespace="calls")
 

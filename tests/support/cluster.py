@@ -14,7 +14,8 @@ from typing import Final
 import pytest
 
 from tests.support.kafka_broker import KafkaCluster, KafkaMissing
-from tests.support.servers import SCRIPTED, ServerProcess, free_port, launch, until
+from tests.support.ports import free_port
+from tests.support.servers import SCRIPTED, ServerProcess, launch, until
 
 READY_S: Final = 90.0
 """Seconds until a process must be ready; they start side by side on a busy machine."""

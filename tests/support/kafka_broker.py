@@ -26,13 +26,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from tests.support.ports import HOST, free_ports
+
 VERSIONS: Final = ("3.9.1", "4.1.0")
 """What the tests know the jars of: the last 3.x line, which many clusters run, and 4.x."""
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 RECIPE: Final = Path(__file__).with_name("kafka")
 CLUSTER_ID: Final = "dHJ1bmtsaW5lLXRlc3RzIQ"
-HOST: Final = "127.0.0.1"
 
 START_TIMEOUT_S: Final = 60.0
 
@@ -285,15 +286,6 @@ def end_with_parent() -> None:
     """Have the system end this process when the one that started it is gone, however it went. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on loopback that nobody listened on a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def answers(port: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.support.servers import free_port, until
+from tests.support.ports import free_port
+from tests.support.servers import until
 
 START_S = 30.0
 STOP_S = 20.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+
+from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 READY_S: Final = 60.0
@@ -106,13 +107,6 @@ def serving(*flags: str, log: Path) -> Generator[ServerProcess]:
                 server.stop()
             server.process.kill()
         server.process.wait()
-
-
-def free_port() -> int:
-    """Return a port that nobody uses right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], bool], limit_s: float, what: str, process: subprocess.Popen[bytes] | None = None) -> float:

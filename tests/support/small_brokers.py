@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from tests.support.kafka_broker import HOST, KafkaMissing, answers, end_with_parent, free_ports
+from tests.support.kafka_broker import KafkaMissing, answers, end_with_parent
+from tests.support.ports import HOST, free_ports
 
 START_TIMEOUT_S: Final = 10.0
 
