@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from websockets.asyncio.client import connect
 
+from server.gateway import PULSE_S
 from streaming.records import CallEnded, CallOpened
 from tests.support.gateways import START, Running, hear, running, say, settings
 from tests.support.sound import tone
@@ -95,7 +96,7 @@ async def test_what_cannot_be_is_refused_and_the_answer_arrives(sent: bytes, sta
 
 async def test_somebody_who_sends_slowly_is_told_and_somebody_who_goes_is_forgotten() -> None:
     """Neither keeps a place."""
-    async with running(settings(limits__open_s="0.2", files__at_once="1")) as served:
+    async with running(settings(limits__open_s="2", files__at_once="1")) as served:
         whole = request(form(tone(1.0)))
         assert (await answer(served, whole[:200]))[0] == 408
         async with line(served) as (_, writer):
@@ -127,13 +128,17 @@ async def test_a_page_and_a_websocket_may_share_an_address() -> None:
 
 async def test_a_session_may_begin_long_before_somebody_speaks() -> None:
     """Push to talk: the limit of silence counts there, not the one of starting a call."""
+    now = [0.0]
     async with (
-        running(settings(limits__start_s="0.05", limits__idle_s="0.3")) as served,
+        running(settings(limits__start_s="3", limits__idle_s="40"), clock=lambda: now[0]) as served,
         connect(served.url("/v1/realtime")) as socket,
     ):
         assert json.loads(await socket.recv())["type"] == "session.created"
+        now[0] = 39.0
+        await asyncio.sleep(3 * PULSE_S)  # time is looked at meanwhile
+        now[0] = 40.0
         error = json.loads(await socket.recv())
-        assert "0.3 s" in error["error"]["message"]
+        assert "40 s" in error["error"]["message"]
 
 
 async def test_live_calls_come_in_beside_a_recording() -> None:

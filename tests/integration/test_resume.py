@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from server.gateway import Gateway
+from server.gateway import PULSE_S, Gateway
+from server.watchdog import ASK_AGAIN_S, HAND_OVER_S
 from streaming.audio import silence
 from streaming.call import Encoding
 from streaming.log import Topic
@@ -36,10 +38,10 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(**flags: str) -> AsyncGenerator[Pair]:
+async def pair(clock: Callable[[], float] = time.monotonic, **flags: str) -> AsyncGenerator[Pair]:
     """Serve with two gateways while the context lasts."""
     log = MemoryLog(slots=4)
-    gateways = [Gateway(settings(**flags), log, shared=True) for _ in range(2)]
+    gateways = [Gateway(settings(**flags), log, shared=True, clock=clock) for _ in range(2)]
     async with AsyncExitStack() as stack:
         shard = await stack.enter_async_context(FakeShard(log).serving())
         ports = [await stack.enter_async_context(gateway.serving()) for gateway in gateways]
@@ -91,14 +93,16 @@ async def test_a_client_that_comes_back_gets_what_it_missed_and_goes_on_where_it
 
 async def test_a_call_goes_on_at_another_gateway() -> None:
     """Whichever gateway a client reaches knows the call from the log; the first one ends nothing any more."""
-    async with pair(limits__resume_s="0.3") as both:
+    now = [0.0]
+    async with pair(lambda: now[0], limits__resume_s="3") as both:
         async with connect(both.url(0, "/v1/stream")) as socket:
             token = await begin(socket)
             await speak(socket, 1.5, finals=1)
         async with connect(both.url(1)) as socket:
             await say(socket, resume(token, 1))
             assert (await hear(socket, "resumed"))["samples"] == 12_000
-            await asyncio.sleep(0.5)  # the first gateway would have ended the call by now
+            now[0] = 4.0
+            await asyncio.sleep(3 * PULSE_S)  # the first gateway would have ended the call by now
             await socket.send(SECOND)
             await say(socket, {"type": "close"})
             rest = await hear_all(socket)
@@ -202,21 +206,22 @@ async def test_a_server_that_is_alone_ends_the_calls_of_absent_clients_when_it_s
         assert await ended == CallEnded("call-1", "disconnected")
 
 
-async def test_a_shard_that_is_gone_is_asked_again_and_audio_waits_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shard_that_is_gone_is_asked_again_and_audio_waits_meanwhile() -> None:
     """Another one serves the slot in a few seconds; if not, the client is told when to try again."""
-    monkeypatch.setattr("server.watchdog.ASK_AGAIN_S", 0.1)
-    monkeypatch.setattr("server.watchdog.HAND_OVER_S", 0.35)
-    async with running(answers=False) as served:
+    now = [0.0]
+    async with running(answers=False, clock=lambda: now[0]) as served:
         async with connect(served.url("/v1/stream")) as socket:
             token = await begin(socket)
         asked = asyncio.create_task(served.shard.next(CallResumed))
         async with connect(served.url("/v1/resume")) as socket:
             await say(socket, resume(token))
             first = await asked
+            now[0] = ASK_AGAIN_S
             second = await served.shard.next(CallResumed)
             assert isinstance(first, CallResumed)
             assert isinstance(second, CallResumed)
             assert first.nonce != second.nonce
+            now[0] = HAND_OVER_S
             (error,) = await hear_all(socket)
         assert (error["code"], error["retry_after_s"], socket.close_code) == ("overloaded", 1.0, 1013)
 

@@ -72,6 +72,8 @@ class FakeShard:
         self._calls: dict[str, _Call] = {}
         self._fenced: set[int] = set()
         self._waiting: list[tuple[type[object], asyncio.Future[object]]] = []
+        self._unasked: list[object] = []
+        """Records that nobody waited for when they came."""
         self.opened: list[CallSpec] = []
         self.chunks: list[AudioChunk] = []
         self.ended: list[CallEnded] = []
@@ -88,7 +90,11 @@ class FakeShard:
                 await task
 
     async def next(self, kind: type[object]) -> object:
-        """Wait for the next audio record of a kind."""
+        """Return the next audio record of a kind; one that came before it was asked for is not missed."""
+        for record in self._unasked:
+            if isinstance(record, kind):
+                self._unasked.remove(record)
+                return record
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._waiting.append((kind, future))
         return await future
@@ -101,10 +107,15 @@ class FakeShard:
                 record = decode(entry.value)
                 if self._answers:
                     await self._take(entry.slot, record)
-                for kind, future in list(self._waiting):
-                    if isinstance(record, kind):
-                        future.set_result(record)
-                        self._waiting.remove((kind, future))
+                self._hand_out(record)
+
+    def _hand_out(self, record: object) -> None:
+        for kind, future in self._waiting:
+            if isinstance(record, kind):
+                future.set_result(record)
+                self._waiting.remove((kind, future))
+                return
+        self._unasked.append(record)
 
     async def _take(self, slot: int, record: object) -> None:
         if isinstance(record, AudioChunk | FinalizeRequested | DtmfReceived | PauseChanged | CallEnded):
