@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from server.metrics import Metrics
+from server.outlets.fold import Position
 from server.outlets.kafka import GroupLedger, PublicTopicSink
 from server.outlets.outlet import Outlet
 from streaming.log import Topic
@@ -48,17 +49,35 @@ def settings(broker: KafkaCluster) -> KafkaSettings:
     return KafkaSettings(broker.bootstrap, prefix=f"p{uuid.uuid4().hex[:8]}", slots=SLOTS)
 
 
+class WatchedLedger(GroupLedger):
+    """Lets a test wait for what was noted."""
+
+    def __init__(self, settings: KafkaSettings, name: str) -> None:
+        super().__init__(settings, name)
+        self._noted: dict[int, int] = {}
+        self._news = asyncio.Event()
+
+    async def note(self, positions: Mapping[int, Position]) -> None:
+        await super().note(positions)
+        self._noted.update({slot: position.told_to for slot, position in positions.items()})
+        self._news.set()
+
+    async def until(self, ends: Mapping[int, int]) -> None:
+        """Wait until slots are noted as told up to their ends."""
+        while self._noted != ends:
+            self._news.clear()
+            await self._news.wait()
+
+
 @asynccontextmanager
-async def telling(settings: KafkaSettings, log: KafkaLog, topic: str) -> AsyncGenerator[Outlet]:
+async def telling(settings: KafkaSettings, log: KafkaLog, topic: str) -> AsyncGenerator[WatchedLedger]:
     """Run one outlet to a public topic while the context lasts."""
-    async with (
-        PublicTopicSink.opened(settings, topic, partials=False) as sink,
-        GroupLedger(settings, "transcripts") as ledger,
-    ):
+    ledger = WatchedLedger(settings, "transcripts")
+    async with PublicTopicSink.opened(settings, topic, partials=False) as sink, ledger:
         outlet = Outlet("transcripts", log, sink, ledger, Metrics(CollectorRegistry()))
         running = asyncio.create_task(outlet.run())
         try:
-            yield outlet
+            yield ledger
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):
@@ -95,12 +114,10 @@ async def test_a_successor_goes_on_where_the_last_one_stopped(settings: KafkaSet
     log, topic = await KafkaLog.connect(settings), f"{settings.prefix}.transcripts"
     for slot in range(SLOTS):
         await log.append(Topic.OUT, slot, "", encode(Fence(0, "shard")))
-    async with telling(settings, log, topic) as outlet:
+    async with telling(settings, log, topic) as ledger:
         await say(log, ["a", "b", "c", "d"], finals=3)
         await read_public(settings, topic, different(4 * 5))
-        async with asyncio.timeout(20):
-            await outlet.settled()
-        await asyncio.sleep(2.2)  # noted once a second
+        await ledger.until(await log.end_offsets(Topic.OUT))
     await say(log, ["e", "f"], finals=3)
     async with telling(settings, log, topic):
         documents = await read_public(settings, topic, different(6 * 5))
