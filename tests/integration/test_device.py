@@ -19,7 +19,6 @@ import pytest
 
 from gpu.batcher import Why
 from gpu.cost import Timing
-from gpu.device import REPORT_EVERY_S
 from gpu.engines import build
 from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
 from gpu.member import REPORT_LATE_S
@@ -44,7 +43,7 @@ pytestmark = pytest.mark.e2e
 
 FINAL, PARTIAL = Kind.FINAL, Kind.PARTIAL
 RUNG = Rung("small", "large")
-LONG_S = 30.0
+LONG_S = 120.0
 """A limit for what should take moments; a test that reaches it has failed."""
 
 
@@ -103,7 +102,7 @@ class Recorder:
             self._news.notify_all()
 
 
-def device(name: str = "one", *, stuck_after_s: float = 1.0, max_batch: int = 8, **options: float) -> DeviceSpec:
+def device(name: str = "one", *, stuck_after_s: float = 20.0, max_batch: int = 8, **options: float) -> DeviceSpec:
     return DeviceSpec(
         name=name,
         models=("small", "large"),
@@ -139,6 +138,13 @@ def pid_of(pool: DevicePool, index: int = 0) -> int:
     pid = pool.status().devices[index].pid
     assert pid is not None
     return pid
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what no observer is told of."""
+    async with asyncio.timeout(LONG_S):
+        while not true():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.02)
 
 
 async def death_of(pid: int) -> None:
@@ -216,12 +222,12 @@ async def test_two_devices_share_the_load() -> None:
 async def test_a_hung_batch_ends_the_device_and_only_the_hanging_window_fails() -> None:
     """A thread inside a GPU library cannot be interrupted; the process can, and the others' windows are decoded."""
     observer = Recorder()
-    async with pool_of(device(stuck_after_s=0.5), observer=observer) as pool:
+    async with pool_of(device(stuck_after_s=2.0), observer=observer) as pool:
         outcomes = await all_of(pool, [ask(n, Deed.HANG if n == 5 else Deed.ANSWER) for n in range(12)])
 
     failed = outcomes.pop(5)
     assert isinstance(failed, JobFailed)
-    assert "took over 0.5 s" in str(failed)
+    assert "took over 2.0 s" in str(failed)
     assert [heard(outcome) for outcome in outcomes] == [n for n in range(12) if n != 5]
     assert observer.faults == [FaultKind.STUCK, FaultKind.STUCK]
 
@@ -422,7 +428,7 @@ async def test_a_device_that_rests_stays_down_until_it_is_resumed() -> None:
 async def test_a_device_says_how_much_memory_it_has_and_how_long_it_took_to_be_ready() -> None:
     """For whoever decides which models fit where, and how long a restart will take."""
     async with pool_of(device()) as pool:
-        await asyncio.sleep(0.6)  # it reports four times a second
+        await until(lambda: pool.status().devices[0].memory is not None)
         status = pool.status().devices[0]
 
     assert status.memory is not None
@@ -482,17 +488,23 @@ async def test_a_stopped_device_is_noticed_within_seconds_and_its_batches_go_on_
     assert took_s < 8
 
 
-async def test_windows_go_elsewhere_while_a_device_says_nothing() -> None:
+def first_alone_is_late(pool: DevicePool) -> bool:
+    first, second = (each.silent_s for each in pool.status().devices)
+    return first > REPORT_LATE_S > second
+
+
+async def test_windows_go_elsewhere_while_a_device_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine may stop a process for a moment, again and again, and never long enough for it to be given up."""
+    monkeypatch.setattr("gpu.child.PULSELESS_S", LONG_S)
     observer = Recorder()
     async with pool_of(device(), device("two"), observer=observer) as pool:
         await observer.until(lambda: Counter(state for _, state in observer.states)[DeviceState.READY] == 2)
-        await asyncio.sleep(REPORT_EVERY_S)  # until both have reported: silence before it is no sign
+        await until(lambda: all(each.load for each in pool.status().devices))  # silence before a report is no sign
         os.kill(pid_of(pool), signal.SIGSTOP)
         try:
-            await asyncio.sleep(REPORT_LATE_S + REPORT_EVERY_S)
             for number in range(5):
-                assert heard(await asyncio.wait_for(pool.decode(ask(number)), REPORT_LATE_S)) == number
+                await until(lambda: first_alone_is_late(pool))
+                assert heard(await pool.decode(ask(number))) == number
         finally:
             os.kill(pid_of(pool), signal.SIGCONT)
 
@@ -501,9 +513,9 @@ async def test_windows_go_elsewhere_while_a_device_says_nothing() -> None:
 
 async def test_a_slow_batch_is_not_taken_for_a_stopped_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """The heart beats beside it: only a process that does nothing at all is given up so soon."""
-    monkeypatch.setattr("gpu.child.PULSELESS_S", 0.6)
+    monkeypatch.setattr("gpu.child.PULSELESS_S", 1.5)
     observer = Recorder()
-    async with pool_of(device(stuck_after_s=10, fixed_s=1.8), observer=observer) as pool:
+    async with pool_of(device(fixed_s=3.5), observer=observer) as pool:
         assert heard(await pool.decode(ask(1))) == 1
 
     assert observer.faults == []
@@ -511,7 +523,7 @@ async def test_a_slow_batch_is_not_taken_for_a_stopped_device(monkeypatch: pytes
 
 async def test_windows_that_stop_device_after_device_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first silence is nobody's fault; from the second on each window inside is tried alone."""
-    monkeypatch.setattr("gpu.child.PULSELESS_S", 0.6)
+    monkeypatch.setattr("gpu.child.PULSELESS_S", 1.5)
     async with pool_of(device(), device("two")) as pool:
         jobs = [ask(number) for number in range(2)]
         asked = asyncio.create_task(all_of(pool, [told(jobs[0], Deed.STOP), jobs[1]]))
@@ -525,7 +537,7 @@ async def test_windows_that_stop_device_after_device_are_found_out(monkeypatch: 
 
 async def test_a_device_whose_loop_is_held_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heart beats, and nothing is heard of it for good."""
-    monkeypatch.setattr("gpu.child.SILENT_S", 1.0)
+    monkeypatch.setattr("gpu.child.SILENT_S", 3.0)
     observer = Recorder()
     async with pool_of(device(), observer=observer) as pool:
         stalls = ask(1, Deed.STALL)
@@ -543,11 +555,11 @@ async def test_a_shard_that_was_held_up_itself_does_not_take_its_devices_for_dea
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever stopped the shard would be followed by the loss of all its devices at once."""
-    monkeypatch.setattr("gpu.child.PULSELESS_S", 0.5)
+    monkeypatch.setattr("gpu.child.PULSELESS_S", 1.0)
     observer = Recorder()
     async with pool_of(device(), observer=observer) as pool:
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
+        awake_at = time.monotonic() + 2.5
+        while time.monotonic() < awake_at:
             pass
         assert heard(await pool.decode(ask(1))) == 1
 
