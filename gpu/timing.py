@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -52,12 +52,15 @@ STEP_S: Final = 0.5
 """Windows up to the longest, in such steps, are told what they cost; longer ones come seldom."""
 
 
-def time_batches(spec: DeviceSpec, engines: Mapping[str, Engine]) -> tuple[Timing, ...]:
+def time_batches(
+    spec: DeviceSpec, engines: Mapping[str, Engine], clock: Callable[[], float] = time.perf_counter
+) -> tuple[Timing, ...]:
     """Time batches of what the device will decode and its profile does not tell of.
 
     Args:
         spec: The device.
         engines: By model; all warm.
+        clock: Seconds.
 
     Raises:
         EngineError: If the device failed.
@@ -76,10 +79,10 @@ def time_batches(spec: DeviceSpec, engines: Mapping[str, Engine]) -> tuple[Timin
     copies = math.ceil(spec.streams / len(points))
     rounds: list[list[float]] = []
     with ThreadPoolExecutor(spec.streams) as streams:
-        began, took_s = time.perf_counter(), 0.0
+        began, took_s = clock(), 0.0
         while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[1] and took_s * (1 + 1 / len(rounds)) <= BUDGET_S):
-            rounds.append(list(streams.map(partial(_time, engines), points * copies)))
-            took_s = time.perf_counter() - began
+            rounds.append(list(streams.map(partial(_time, engines, clock), points * copies)))
+            took_s = clock() - began
     medians = [sorted(each)[(len(each) - 1) // 2] for each in zip(*rounds, strict=True)]
     return tuple(
         Timing(*point, took_s) for point, took_s in zip(points * copies, medians, strict=True) if math.isfinite(took_s)
@@ -108,7 +111,7 @@ def costs_of(engines: Mapping[str, Engine], timings: Sequence[Timing]) -> Iterat
             yield Cost(model, bucket, short.fixed_s, each_s)
 
 
-def _time(engines: Mapping[str, Engine], point: tuple[str, int, int, float]) -> float:
+def _time(engines: Mapping[str, Engine], clock: Callable[[], float], point: tuple[str, int, int, float]) -> float:
     """Seconds that a batch takes; infinitely many if it does not fit, which is learned again when it matters."""
     model, beam, size, audio_s = point
     engine = engines[model]
@@ -116,12 +119,12 @@ def _time(engines: Mapping[str, Engine], point: tuple[str, int, int, float]) -> 
     kind = Kind.FINAL if beam > 1 else Kind.PARTIAL
     starts = [round(100 * APART_S * number) % (speech.shape[1] - frames) for number in range(size)]
     windows = [Window(speech[:, at : at + frames], kind, "en", beam=beam) for at in starts]
-    began = time.perf_counter()
+    began = clock()
     try:
         engine.decode(windows)
     except OutOfMemory:
         return math.inf
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _buckets(engine: Engine, beam: int) -> dict[str, float]:

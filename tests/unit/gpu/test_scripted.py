@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -138,20 +137,19 @@ def test_it_can_take_its_process_with_it() -> None:
         "from streaming.decoding import Kind, Window\n"
         "ScriptedEngine(failure='die').decode([Window(np.zeros((80, 10), np.float32), Kind.FINAL)])\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=15).returncode == DIED  # noqa: S603
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == DIED  # noqa: S603
 
 
-def test_its_models_may_cost_differently() -> None:
+def test_its_models_may_cost_differently(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ladder whose rungs cost the same is no ladder to try things on."""
-    costs = {"each_s": 0.08, "tiny.en.each_s": 0.0}
+    slept_s: list[float] = []
+    monkeypatch.setattr("time.sleep", slept_s.append)
+    costs = {"each_s": 0.08, "tiny.en.each_s": 0.02}
     spec = DeviceSpec(name="cpu-0", models=("base", "tiny.en"), engine="scripted", options=costs)
-    took_s: dict[str, float] = {}
     for model in spec.models:
-        began = time.perf_counter()
         build(spec, model).decode([window(tones(("alfa",)))])
-        took_s[model] = time.perf_counter() - began
 
-    assert took_s["base"] > costs["each_s"] > took_s["tiny.en"]
+    assert slept_s == [0.08, 0.02]
 
 
 def test_it_refuses_what_whisper_refuses() -> None:
