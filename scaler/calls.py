@@ -310,7 +310,7 @@ class Calls:
             deadline=effect.deadline,
         )
         kind = effect.window.kind
-        self._governor.asked(kind, effect.window.seconds, job.submitted_at)
+        self._governor.asked(kind, effect.window.seconds, job.submitted_at, lead_s=effect.lead_s)
         try:
             hypothesis = await self._decoder.decode(job)
         except Exception as problem:  # noqa: BLE001  whatever a device died of, the session decides what follows

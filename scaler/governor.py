@@ -131,9 +131,9 @@ class Governor:
         """The rung in force."""
         return self._ladder[self.step]
 
-    def asked(self, kind: Kind, seconds: float, now: float) -> None:
-        """Note that a window of so much audio was handed to the devices."""
-        self._meter.asked(kind, seconds, self.step, now)
+    def asked(self, kind: Kind, seconds: float, now: float, *, lead_s: float = 0.0) -> None:
+        """Note that a window of so much audio was handed to the devices, and how much in it is earlier speech."""
+        self._meter.asked(kind, seconds, self.step, now, lead_s=lead_s)
 
     def final(self, latency_s: float, now: float) -> None:
         """Note how late a final was."""

@@ -229,7 +229,7 @@ class Channel:
         if ending.tries < FINAL_TRIES:
             ending.tries += 1
             ending.request = self._next_request()
-            return [self._decode(ending.request, ending.window, now)]
+            return [self._decode(ending.request, ending.window, now, ending.lead)]
         if ending is self._guess:
             self._guess = None
             return []
@@ -341,7 +341,8 @@ class Channel:
         request = self._next_request()
         self._partial = _Asked(request, end, Lead())
         utterance.decoded_to = end
-        return [self._decode(request, self._window(utterance.start, end, Kind.PARTIAL, self._draft()), now)]
+        window = self._window(utterance.start, end, Kind.PARTIAL, self._draft())
+        return [self._decode(request, window, now, Lead())]
 
     def _cadence_s(self) -> float:
         """Seconds of new audio that the next partial waits for; the first words are what is waited for most."""
@@ -361,13 +362,13 @@ class Channel:
         window = self._window(utterance.start - lead.samples, end, Kind.FINAL, () if lead.samples else self._draft())
         stretch, told = Stretch(utterance.start, end, speech_end), Told(utterance.start, end)
         ending = _Ending(stretch, self._next_request(), window, lead, told)
-        return ending, [self._decode(ending.request, window, now)]
+        return ending, [self._decode(ending.request, window, now, lead)]
 
     def _ask_alone(self, ending: _Ending, now: float) -> Effect:
         """Ask again for a final of which nothing came back but its lead: the model took both for one."""
         ending.window, ending.lead = ending.window.without(ending.lead.samples // HOP), Lead()
         ending.request = self._next_request()
-        return self._decode(ending.request, ending.window, now)
+        return self._decode(ending.request, ending.window, now, ending.lead)
 
     def _reachable(self, end: int) -> int:
         """How far towards ``end`` a window can reach."""
@@ -391,10 +392,10 @@ class Channel:
             draft=draft,
         )
 
-    def _decode(self, request: int, window: Window, now: float) -> Decode:
+    def _decode(self, request: int, window: Window, now: float, lead: Lead) -> Decode:
         settings = self._settings
         patience_s = settings.final_deadline_s if window.kind is Kind.FINAL else settings.partial_deadline_s
-        return Decode(self._index, request, window, now + patience_s)
+        return Decode(self._index, request, window, now + patience_s, lead.samples / SAMPLE_RATE)
 
     def _ending(self, request: int) -> _Ending | None:
         endings = (ending for ending in (*self._owed, self._guess) if isinstance(ending, _Ending))

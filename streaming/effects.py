@@ -27,6 +27,8 @@ class Decode:
     window: Window
     deadline: float
     """Monotonic seconds."""
+    lead_s: float = 0.0
+    """Seconds at the window's start that are earlier speech."""
 
 
 @dataclass(frozen=True, slots=True)

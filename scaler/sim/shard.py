@@ -19,7 +19,8 @@ from scaler.sim.hardware import Hardware
 from scaler.sim.queueing import QueueFactory, Taken
 from scaler.sim.tally import Tally, p95
 from streaming.decoding import DecodeJob, Kind, Window
-from streaming.ladder import Ladder
+from streaming.ladder import Ladder, Rung
+from streaming.leads import Leads
 
 __all__ = ["Call", "Shard", "windows"]
 
@@ -56,6 +57,12 @@ class Call:
     """Jobs on their way, each with the end of its audio."""
     held: list[tuple[DecodeJob, float]] = field(default_factory=list[tuple[DecodeJob, float]])
     """Jobs that wait until the call has a shard again."""
+    guesses: set[int] = field(default_factory=set[int])
+    """Jobs of finals that were begun at a hesitation and are thrown away."""
+    leads: Leads = field(default_factory=Leads)
+    """Earlier speech; positions are samples of the simulation's clock."""
+    decoded_at: float = 0.0
+    """End of what was last asked for."""
     over: bool = False
 
 
@@ -126,9 +133,9 @@ class Shard:
         return self._policy.rung
 
     @property
-    def cadence_s(self) -> float:
-        """Seconds between partials."""
-        return self._ladder[self.rung].cadence_s
+    def quality(self) -> Rung:
+        """The rung in force, itself."""
+        return self._ladder[self.rung]
 
     @property
     def waiting(self) -> int:
@@ -154,13 +161,14 @@ class Shard:
             self._of.pop(number, None)
         call.out.clear()
         call.partials_out = 0
-        return [(job, end) for job, end in owed if job.window.kind is Kind.FINAL]
+        guesses, call.guesses = call.guesses, set()
+        return [(job, end) for job, end in owed if job.window.kind is Kind.FINAL and job.job not in guesses]
 
-    def submit(self, call: Call, job: DecodeJob, audio_end: float) -> None:
-        """Put a job in line."""
+    def submit(self, call: Call, job: DecodeJob, audio_end: float, *, lead_s: float = 0.0) -> None:
+        """Put a job in line, of whose window so many seconds are earlier speech."""
         call.out[job.job] = job, audio_end
         self._of[job.job] = call
-        self._meter.asked(job.window.kind, job.window.seconds, self.rung, self._clock.now)
+        self._meter.asked(job.window.kind, job.window.seconds, self.rung, self._clock.now, lead_s=lead_s)
         self._drop(self._queue.add(job, self._clock.now))
         self._pump()
 
@@ -247,6 +255,9 @@ class Shard:
 
     def _answer(self, call: Call, job: DecodeJob, model: str) -> None:
         _, audio_end = call.out.pop(job.job)
+        if job.job in call.guesses:
+            call.guesses.remove(job.job)
+            return
         if job.window.kind is Kind.FINAL:
             self._finals.append((self._clock.now, self._clock.now - audio_end))
         else:

@@ -325,7 +325,10 @@ def test_in_a_hurry_a_final_is_decoded_greedily_and_alone() -> None:
 
     assert side.of_kind(Kind.FINAL).window.beam == 1
     assert careful.of_kind(Kind.FINAL).window.beam > 1
-    assert side.of_kind(Kind.FINAL).window.seconds < careful.of_kind(Kind.FINAL).window.seconds
+    alone, led = side.of_kind(Kind.FINAL), careful.of_kind(Kind.FINAL)
+    assert alone.window.seconds < led.window.seconds
+    assert alone.lead_s == 0.0
+    assert led.window.seconds - led.lead_s == pytest.approx(alone.window.seconds, abs=0.02), "what load is counted by"
 
 
 def test_what_was_heard_last_is_the_draft_of_the_next_window_of_the_utterance_only() -> None:
