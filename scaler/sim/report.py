@@ -64,13 +64,12 @@ def goals(result: Result, counted_s: float) -> str:
         result: The run, or the worst of several.
         counted_s: Seconds that its device time was counted over.
     """
-    turns = result.turns / max(1, result.steps)
     held = (
         (f"failed {result.failed}, fewer than {MOST_FAILED + 1}", result.failed <= MOST_FAILED),
         (f"p95 {result.worst_p95_s:.2f} s at the worst, at most {LATE_S:g} s", result.worst_p95_s <= LATE_S),
         (f"healed after {result.heal_s:.0f} s, under {MOST_HEAL_S:g} s", result.heal_s < MOST_HEAL_S),
         (f"idle {result.idle:.1%}, under {MOST_IDLE:.0%}", result.idle < MOST_IDLE),
-        (f"{result.turns} of {result.steps} steps taken back, under {MOST_TURNS:.0%}", turns < MOST_TURNS),
+        (f"{result.turns} of {result.steps} steps taken back, under {MOST_TURNS:.0%}", result.turned < MOST_TURNS),
     )
     said = "; ".join(f"{text}: {'yes' if good else '**no**'}" for text, good in held)
     return (

@@ -79,6 +79,11 @@ class Result:
     """95th percentile of a hot tenant's finals during the burst; 0 without one."""
     moments: tuple[Moment, ...]
 
+    @property
+    def turned(self) -> float:
+        """Changes of rung that were taken back, of all."""
+        return self.turns / max(1, self.steps)
+
 
 @dataclass(slots=True)
 class Tally:
@@ -174,9 +179,12 @@ class Tally:
 def worst(results: Sequence[Result]) -> Result:
     """Return of several runs of the same the worst of each figure, with the moments of the first.
 
+    Steps and steps taken back are those of one run: the one that took back most of its own.
+
     Args:
         results: At least one, which differ by their seeds.
     """
+    unsteadiest = max(results, key=lambda each: (each.turned, each.steps))
     return replace(
         results[0],
         finals=min(each.finals for each in results),
@@ -189,8 +197,8 @@ def worst(results: Sequence[Result]) -> Result:
         moves=max(each.moves for each in results),
         refused=max(each.refused for each in results),
         turned_away=max(each.turned_away for each in results),
-        steps=max(each.steps for each in results),
-        turns=max(each.turns for each in results),
+        steps=unsteadiest.steps,
+        turns=unsteadiest.turns,
         idle=max(each.idle for each in results),
         kept_share=min(each.kept_share for each in results),
         device_s=max(each.device_s for each in results),

@@ -116,6 +116,20 @@ def test_of_several_seeds_the_worst_of_each_figure_is_held_against_the_goals(eve
     assert f"p95 {everything.worst_p95_s:.2f} s at the worst, at most 3 s: yes" in said
 
 
+def test_steps_taken_back_are_judged_run_by_run(everything: Result) -> None:
+    """Many steps of one seed and many taken back of another are no run that there was, and hide one that was worse."""
+    busy = replace(everything, steps=200, turns=8)
+    unsteady = replace(everything, steps=40, turns=6)
+    still = replace(everything, steps=0, turns=0)
+
+    for order in ([busy, unsteady, still], [still, unsteady, busy]):
+        shown = worst(order)
+        assert (shown.steps, shown.turns) == (40, 6)
+        assert "6 of 40 steps taken back, under 5%: **no**" in goals(shown, 68.0)
+    assert "8 of 200 steps taken back, under 5%: yes" in goals(worst([busy, still]), 68.0)
+    assert (worst([still, still]).steps, worst([still, still]).turned) == (0, 0.0)
+
+
 def test_what_nobody_needs_any_more_is_given_back(everything: Result) -> None:
     """Idle time can be filled with better work; what was paid for is paid for, so that is told, too."""
     long = run(replace(SMALL, burst=160, happenings=(), ends_s=170.0), ALL)
