@@ -101,13 +101,13 @@ bench-accuracy: setup ## Word errors of streaming against offline
 bench-capacity: setup ## Channels this machine holds under the latency target
 	$(BIN)/python -m tests.bench.capacity
 
-bench-device: setup ## What a device does: batches, channels, word errors; on the GPU where there is one
-	$(BIN)/python -m tests.bench.device
+bench-device: setup ## What a device does: batches, channels, word errors; BENCH=--hold holds channels for real, too
+	$(BIN)/python -m tests.bench.device $(BENCH)
 
-bench-gpu: setup-torch ## Fill every table that needs an NVIDIA GPU: tests, devices, front ends; an hour, and it goes on where it broke off
+bench-gpu: setup-torch ## Fill every table that needs an NVIDIA GPU: tests, devices, front ends; two hours, and it goes on where it broke off
 	$(BIN)/uv pip install --quiet --python $(TORCH)/bin/python --no-deps --require-hashes -r deploy/image/cuda.lock
 	$(TORCH)/bin/python -m pytest -m device
-	$(TORCH)/bin/python -m tests.bench.device --device cuda:0 --markdown docs/benchmarks.md
+	$(TORCH)/bin/python -m tests.bench.device --device cuda:0 --hold --markdown docs/benchmarks.md
 	$(TORCH)/bin/python -m tests.bench.front_end --device cuda:0 --markdown docs/benchmarks.md
 	$(TORCH)/bin/python -m tests.bench.front_end_decodes --device cuda:0 --markdown docs/benchmarks.md
 

@@ -1,9 +1,10 @@
 """What one device can do: `make bench-device`, or `python -m tests.bench.device`.
 
-Three parts, each a table. *costs*: what batches cost by engine, model, length, size and number of streams, beside the
+Four parts, each a table. *costs*: what batches cost by engine, model, length, size and number of streams, beside the
 roofline; they are written as a profile too, which `devices.profile` names and the simulator reads. *words*: word errors
 on real speech, so that speed never hides damage. *channels*: how many channels of continuous speech these costs mean
-through the real batcher, and how many a device process really carries.
+through the real batcher, and how soon one alone has its finals. *held*, which takes minutes more and is asked for with
+`--hold`: channels held for real about that number, by which the model is judged.
 
 On a processor it takes tiny.en and base and less than five minutes. Where there is an NVIDIA GPU (`--device cuda:0`,
 chosen by itself) also the shapes of larger models with random weights, which write as many tokens as people would have
@@ -13,10 +14,9 @@ on where it was.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from functools import partial
 from itertools import product
@@ -25,24 +25,18 @@ from typing import Annotated, Any, Final, cast
 
 import ctranslate2 as _ctranslate2
 import typer
-import uvloop
 from rich.console import Console
 
 from gpu.cost import Cost
 from gpu.engine import Engine
-from gpu.errors import EngineError
-from gpu.pool import DevicePool
 from gpu.profile import Profile, write_profile
-from gpu.wire import FaultKind
 from streaming.decoding import Kind, Window
-from streaming.ladder import Rung
 from tests.bench.corpus import SpeechNotFound, speech_folder
 from tests.bench.device_bay import Bay
-from tests.bench.device_channels import bound, modelled, most
+from tests.bench.device_carried import LIMIT_S, Carried
 from tests.bench.device_costs import Point, costs_of, measure
-from tests.bench.device_held import Carrier
 from tests.bench.device_plan import BEAM, LENGTHS_S, RANDOM, Plan, plan_of
-from tests.bench.device_store import LeftOut, Row, Store
+from tests.bench.device_store import Measuring, Row, Store
 from tests.bench.forced import said
 from tests.bench.report import FOLDER, publish, report
 from tests.bench.roofline import SHAPES, Peak, peak_of, windows_per_s
@@ -51,17 +45,12 @@ from tests.bench.windows import SPEECH, utterances
 
 ctranslate2: Any = _ctranslate2  # it comes without types
 
-LIMIT_S: Final = 1.0
-"""Most that p95 of end of speech to final may be for a number of channels to count."""
-CADENCES_S: Final = (1.0, 0.5)
 WORDS_EVERY: Final = 20
 """Only each n-th clip is decoded for word errors."""
 HELPS: Final = 1.05
 """Factor that another stream must bring at least."""
 GREEDY: Final = ("torch",)
 """Engines that have no beam to measure."""
-START_S: Final = 300.0
-"""Seconds a device process may take to load its models."""
 COST_COLUMNS: Final = (
     "engine",
     "model",
@@ -78,25 +67,6 @@ COST_COLUMNS: Final = (
     "tokens",
     "device_mib",
 )
-CHANNEL_COLUMNS: Final = (
-    "engine",
-    "partials",
-    "finals_by",
-    "cadence_s",
-    "channels_modelled",
-    "modelled_p95_ms",
-    "channels_held",
-    "held_p50_ms",
-    "held_p95_ms",
-    "partials_pct",
-    "finals",
-    "host_cpu_ms_per_channel_s",
-    "device_cpu_ms_per_channel_s",
-    "device_mib",
-    "others_cores",
-    "alone_p50_ms",
-    "alone_p95_ms",
-)
 
 
 class Part(StrEnum):
@@ -105,41 +75,23 @@ class Part(StrEnum):
     COSTS = "costs"
     WORDS = "words"
     CHANNELS = "channels"
-
-
-class NotStarted(Exception):
-    """The device process did not become ready."""
+    HELD = "held"
 
 
 class Bench:
-    """All of it.
+    """Costs and words.
 
     Args:
         plan: What to measure.
-        store: What was measured before.
+        measuring: Keeps what was measured.
         bay: Loads engines.
-        console: Where progress goes.
     """
 
-    def __init__(self, plan: Plan, store: Store, bay: Bay, console: Console) -> None:
+    def __init__(self, plan: Plan, measuring: Measuring, bay: Bay) -> None:
         self._plan = plan
-        self._store = store
+        self._measured = measuring.measured
+        self._tell = measuring.tell
         self._bay = bay
-        self._console = console
-        self.problems: list[str] = []
-        """What could not be measured, and why."""
-
-    def _measured(self, key: str, work: partial[Row]) -> Row | None:
-        """Return a row, or None where it cannot be had on this machine, which is said and noted."""
-        try:
-            return self._store.get(key, work)
-        except (EngineError, LeftOut) as problem:
-            self._problem(f"{key}: {problem}")
-            return None
-
-    def _problem(self, problem: str) -> None:
-        self.problems.append(problem)
-        self._console.print(problem, style="red", markup=False)
 
     # --- costs -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +103,7 @@ class Bench:
             point = Point(engine, self._plan.models[0], LENGTHS_S[1], self._plan.usual_batch, streams)
             row = self._measured(f"streams: {point.key}", partial(self._timed, point))
             per_s = float(str(row["windows_per_s"])) if row else 0.0
-            self._console.print(f"{engine}, {streams} streams: {per_s} windows/s", highlight=False)
+            self._tell(f"{engine}, {streams} streams: {per_s} windows/s")
             if per_s > HELPS * most_per_s:
                 best, most_per_s = streams, per_s
         return best
@@ -166,14 +118,14 @@ class Bench:
                     break
                 if row is not None:
                     rows.append({name: row[name] for name in COST_COLUMNS} | {"roofline_pct": self._share(row, peak)})
-                    self._console.print(f"{point.key}: {row['windows_per_s']} windows/s", highlight=False)
+                    self._tell(f"{point.key}: {row['windows_per_s']} windows/s")
         return rows
 
     def _points(self, engine: str, model: str, streams: int) -> Iterator[Point]:
         for seconds, batch in product(LENGTHS_S, self._plan.batches):
             yield Point(engine, model, seconds, batch, streams)
         if engine not in GREEDY and not model.endswith(RANDOM):
-            for batch in self._plan.batches[:3:2]:
+            for batch in (1, self._plan.usual_batch):
                 yield Point(engine, model, LENGTHS_S[1], batch, streams, BEAM)
 
     def _timed(self, point: Point) -> Row:
@@ -195,117 +147,41 @@ class Bench:
 
     def words(self, engine: str, streams: int) -> list[Row]:
         """Word errors of every real model, finals and partials, greedy."""
+        try:
+            folder = speech_folder()
+        except SpeechNotFound as problem:
+            self._tell(f"no word errors: {problem}")
+            return []
         rows = [
-            self._measured(f"words {engine} {model}", partial(self._errors, engine, model, streams))
+            self._measured(f"words {engine} {model}", partial(self._errors, engine, model, streams, folder))
             for model in self._plan.models
         ]
         return [row for row in rows if row is not None]
 
-    def _errors(self, engine: str, model: str, streams: int) -> Row:
+    def _errors(self, engine: str, model: str, streams: int, folder: Path) -> Row:
         loaded = self._bay.engine(engine, model, streams)
-        clips = list(utterances(speech_folder(), WORDS_EVERY, loaded.n_mels, SPEECH))
+        clips = list(utterances(folder, WORDS_EVERY, loaded.n_mels, SPEECH))
         row: Row = {"engine": engine, "model": model, "clips": len(clips)}
         for kind in Kind:
-            heard = _heard(loaded, [Window(one.features, kind, "en") for one in clips], self._plan.usual_batch)
+            windows = [Window(one.features, kind, "en") for one in clips]
+            heard = _heard(loaded, windows, self._plan.usual_batch, streams)
             errors = total(word_errors(one.text, text) for one, text in zip(clips, heard, strict=True))
             row |= {"words": errors.words, f"wer_{kind}_pct": round(100 * errors.rate, 2)}
         return row
 
-    # --- channels --------------------------------------------------------------------------------------------------
 
-    def channels(self, engine: str, costs: Sequence[Cost], streams: int) -> list[Row]:
-        """How many channels, by cadence, with one model and with two."""
-        known = {cost.model for cost in costs}
-        rungs = [
-            Rung(partials, finals, cadence_s=cadence_s)
-            for cadence_s, (partials, finals) in product(CADENCES_S, self._plan.pairs)
-            if {partials, finals} <= known
-        ]
-        modelled_rows = {
-            rung: self._measured(f"modelled {engine}, {_said(rung)}", partial(self._modelled, costs, rung, streams))
-            for rung in rungs
-        }
-        self._bay.clear()  # the device's memory is for the process now
-        for random in (False, True):
-            together = [
-                rung for rung, row in modelled_rows.items() if row and rung.final_model.endswith(RANDOM) is random
-            ]
-            try:
-                uvloop.run(self._hold(engine, together, costs, streams))
-            except (NotStarted, LeftOut) as problem:
-                self._problem(f"channels, {engine}: {problem}")
-        return [self._channel_row(engine, rung) for rung in rungs]
-
-    def _channel_row(self, engine: str, rung: Rung) -> Row:
-        rows = self._store.rows
-        found: Row = {"engine": engine, "partials": rung.partial_model, "finals_by": rung.final_model}
-        found |= {"cadence_s": rung.cadence_s} | rows.get(f"modelled {engine}, {_said(rung)}", {})
-        found |= rows.get(f"held {engine}, {_said(rung)}", {}) | rows.get(f"alone {engine}, {_said(rung)}", {})
-        return {name: found.get(name) for name in CHANNEL_COLUMNS}
-
-    def _modelled(self, costs: Sequence[Cost], rung: Rung, streams: int) -> Row:
-        largest = self._plan.batches[-1]
-        hold = partial(modelled, costs, rung, streams=streams, max_batch=largest)
-        guess = bound(costs, rung, streams=streams, max_batch=largest) // 2
-        channels = most(lambda count: hold(count).keeps(LIMIT_S), guess)
-        p95_s = hold(max(1, channels)).final.p95
-        return {"channels_modelled": channels, "modelled_p95_ms": round(1000 * p95_s)}
-
-    async def _hold(self, engine: str, rungs: Sequence[Rung], costs: Sequence[Cost], streams: int) -> None:
-        """Carry out what no earlier run has, on one device process that holds the models of all rungs."""
-        alone = {f"alone {engine}, {_said(rung)}": rung for rung in rungs if rung.cadence_s == CADENCES_S[0]}
-        wanted = alone | {f"held {engine}, {_said(rung)}": rung for rung in rungs}
-        if self._store.rows.keys() >= wanted.keys():
-            return
-        models = list(dict.fromkeys(model for rung in rungs for model in rung.models))
-        spec = self._bay.spec(engine, models, streams, [cost for cost in costs if cost.model in models])
-        async with DevicePool([spec], self._named(rungs[0])) as pool:
-            await _started(pool)
-            carrier = Carrier(pool, self._bay.sound(self._mels(models[0])), self._plan.hold_s, LIMIT_S)
-            for key, rung in wanted.items():
-                if key not in self._store.rows:
-                    guess = int(str(self._store.rows[f"modelled {engine}, {_said(rung)}"]["channels_modelled"]))
-                    work = carrier.alone(self._named(rung)) if key in alone else carrier.most(self._named(rung), guess)
-                    with self._store.attempt(key):
-                        self._store.rows[key] = await work
-                    self._console.print(f"{key}: {self._store.rows[key]}", highlight=False)
-
-    def _named(self, rung: Rung) -> Rung:
-        return Rung(self._bay.name(rung.partial_model), self._bay.name(rung.final_model), cadence_s=rung.cadence_s)
-
-    def _mels(self, model: str) -> int:
-        shape = self._bay.shape(model)
-        return shape.n_mels if shape else 80
-
-
-def _said(rung: Rung) -> str:
-    """A rung in a few words."""
-    return f"{rung.partial_model} and {rung.final_model} every {rung.cadence_s:g} s"
-
-
-def _heard(engine: Engine, windows: Sequence[Window], batch: int) -> list[str]:
+def _heard(engine: Engine, windows: Sequence[Window], batch: int, streams: int) -> list[str]:
     """Texts of windows, which are decoded with others of about their length."""
     order = sorted(range(len(windows)), key=lambda at: windows[at].seconds)
-    texts: dict[int, str] = {}
-    for start in range(0, len(order), batch):
-        places = order[start : start + batch]
-        answers = engine.decode([windows[at] for at in places])
-        texts |= {at: answer.text for at, answer in zip(places, answers, strict=True)}
+    together = [order[start : start + batch] for start in range(0, len(order), batch)]
+    with ThreadPoolExecutor(streams) as threads:
+        answers = threads.map(engine.decode, [[windows[at] for at in places] for places in together])
+        texts = {
+            at: one.text
+            for places, some in zip(together, answers, strict=True)
+            for at, one in zip(places, some, strict=True)
+        }
     return [texts[at] for at in range(len(windows))]
-
-
-async def _started(pool: DevicePool) -> None:
-    """Wait until the pool's device is ready.
-
-    Raises:
-        NotStarted: If it cannot be started.
-    """
-    deadline = time.monotonic() + START_S
-    while not (status := pool.status()).ready:
-        (device,) = status.devices
-        if device.faults.get(FaultKind.START) or time.monotonic() > deadline:
-            raise NotStarted(device.problem or f"the device process was not ready within {START_S:.0f} s")
-        await asyncio.sleep(0.1)
 
 
 def profile_of(plan: Plan, box: dict[str, Value], engine: str, streams: int, costs: tuple[Cost, ...]) -> Profile:
@@ -337,13 +213,13 @@ def main(
     models: Annotated[str, typer.Option(help="Models with real weights, the smallest first, with commas.")] = "",
     engines: Annotated[str, typer.Option(help="whisper, torch, or both, with commas.")] = "",
     shapes: Annotated[str, typer.Option(help=f"Random weights of these shapes: {', '.join(SHAPES)}.")] = "",
-    part: Annotated[Part | None, typer.Option(help="What to measure beside costs; without it, all.")] = None,
-    hold_s: Annotated[float, typer.Option(help="Seconds that channels are held for real; 0 for the usual.")] = 0.0,
+    part: Annotated[Part | None, typer.Option(help="What to measure beside costs; without it, all but held.")] = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Hold channels for real, too: minutes more.")] = False,
+    hold_s: Annotated[float, typer.Option(help="Seconds that each number is held; 0 for the usual.")] = 0.0,
     fresh: Annotated[bool, typer.Option(help="Forget what an earlier run measured.")] = False,
     markdown: Annotated[Path | None, typer.Option(help="Document whose sections are renewed.")] = None,
 ) -> None:
     """Measure a device."""
-    began = time.monotonic()
     console = Console(width=220)
     gpus: int = ctranslate2.get_cuda_device_count()
     device = device or ("cuda:0" if gpus else "cpu")
@@ -356,46 +232,65 @@ def main(
     )
     if not fresh and store.load():
         console.print(f"goes on with {len(store.rows)} rows of {store.file}; --fresh begins anew")
-    peak = peak_of(device, cast("str | None", box["gpu"]), len(os.sched_getaffinity(0)))
+    wanted = {part} if part else set(Part) - (set() if hold else {Part.HELD})
+    measuring = Measuring(store, console)
+    with store.spending(Part.COSTS):
+        peak = peak_of(device, cast("str | None", box["gpu"]), len(os.sched_getaffinity(0)))
     bay = Bay(device, plan.compute_type, plan.batches[-1], FOLDER / "random")
-    bench = Bench(plan, store, bay, console)
-    settings: dict[str, Value] = {"device": device, "compute_type": plan.compute_type}
+    bench = Bench(plan, measuring, bay)
     summary: dict[str, Value] = {}
     tables: dict[Part, list[Row]] = {each: [] for each in Part}
     for engine in plan.engines:
-        streams = bench.streams(engine)
+        with store.spending(Part.COSTS):
+            streams = bench.streams(engine)
+            rows = bench.costs(engine, streams, peak)
         summary[f"streams of {engine}"] = streams
-        rows = bench.costs(engine, streams, peak)
         tables[Part.COSTS] += rows
         costs = tuple(costs_of(rows, engine, streams))
         file = FOLDER / f"profile-{device.replace(':', '-')}-{engine}.json"
         if costs:
             write_profile(file, profile_of(plan, box, engine, streams, costs))
             console.print(f"profile written to {file}")
-        if part in (None, Part.WORDS):
-            try:
-                tables[Part.WORDS] += bench.words(engine, streams)
-            except SpeechNotFound as problem:
-                console.print(f"no word errors: {problem}")
-        if part in (None, Part.CHANNELS):
-            tables[Part.CHANNELS] += bench.channels(engine, costs, streams)
+        carried = Carried(plan, measuring, bay, engine=engine, costs=costs, streams=streams)
+        works: dict[Part, Callable[[], list[Row]]] = {
+            Part.WORDS: partial(bench.words, engine, streams),
+            Part.CHANNELS: carried.channels,
+            Part.HELD: carried.held,
+        }
+        for each, work in works.items():
+            if each in wanted:
+                with store.spending(each):
+                    tables[each] += work()
     bay.clear()
     summary |= {
         "clock": "processor time, all streams busy" if plan.timing.by_processor else "wall, all streams busy",
         "roofline": peak.source if peak else "unknown",
         "best shares of it": best_shares(tables[Part.COSTS]),
-        "not measured": "; ".join(bench.problems) or "nothing left out",
+        "not measured": "; ".join(measuring.problems) or "nothing left out",
+        "took": took(store, plan),
     }
     summaries: dict[Part, dict[str, Value]] = {
         Part.COSTS: summary,
         Part.WORDS: {},
         Part.CHANNELS: {"p95 of finals at most": f"{LIMIT_S:g} s", "partials answered at least": "90 %"},
+        Part.HELD: {"each number of channels for": f"{plan.hold_s:g} s"},
     }
+    settings: dict[str, Value] = {"device": device, "compute_type": plan.compute_type}
     for each, rows in tables.items():
         if rows:
             where = "-gpu" if device.startswith("cuda") else ""
             publish(report(f"device-{each}{where}", settings, summaries[each], rows), each, console, markdown)
-    console.print(f"took {time.monotonic() - began:.0f} s")
+    console.print(f"took {took(store, plan)}", highlight=False)
+
+
+def took(store: Store, plan: Plan) -> str:
+    """What each part took, by the clock and of processors, and what it is made for."""
+    parts = [
+        f"{part} {wall_s:.0f} s, {cpu_s:.0f} s of processors"
+        + (f" (made for {plan.budgets_s[part]:g} s)" if part in plan.budgets_s else "")
+        for part, (wall_s, cpu_s) in store.spent.items()
+    ]
+    return "; ".join(parts)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ class Timing:
     """Least batches of each stream."""
     warm_ups: int
     """Batches of each stream that do not count, before."""
+    warm_windows: int
+    """Most windows of these: a processor has nothing to learn of a size, a GPU has."""
     by_processor: bool
     """Whether the time that other programs took is taken out, by what the kernel says that this process used. Right
     where a stream is a thread that never waits, as on a processor; on a GPU the clock counts."""
@@ -93,7 +95,8 @@ def measure(engine: Engine, point: Point, features: Float32Array, timing: Timing
     windows = windows_of(features, point, count * point.batch)
     batches = [windows[at : at + point.batch] for at in range(0, len(windows), point.batch)]
     with ThreadPoolExecutor(point.streams) as streams:
-        list(streams.map(engine.decode, batches[: timing.warm_ups * point.streams]))
+        warming = batches[: timing.warm_ups * point.streams]
+        list(streams.map(engine.decode, [batch[: timing.warm_windows] for batch in warming]))
         written = _written(engine)
         cpu_s, began = time.process_time(), time.perf_counter()
         took = list(streams.map(partial(_seconds, engine), batches))

@@ -1,28 +1,43 @@
-"""How many channels a device process really carries, what it uses for each, and how soon one alone has its finals."""
+"""Channels held for real on a device process: how soon their finals came, and what was used for each."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
 from itertools import count
 from typing import Final
 
-from gpu.pool import DevicePool
+from gpu.status import DeviceStatus
+from server.governed import GovernedDevices
 from streaming.decoding import DecodeJob, Float32Array, Kind, Window
 from streaming.ladder import Rung
 from tests.bench.device_channels import HESITATION_S, UTTERANCE_S, Callers, Tally
+from tests.bench.device_sessions import Sitting, Speakers
+from tests.bench.device_store import Row
 from tests.bench.running import PROC, busy_s, parse_stat
-from tests.bench.scoring import Value, percentiles
+from tests.bench.scoring import percentiles
 
 TRIES: Final = 3
-"""Numbers of channels that are tried: that of the model, and then fewer."""
-FEWER: Final = 0.8
-"""Share of the channels of a try that failed which the next has at most."""
+"""Numbers of channels that are tried at most."""
+STEP: Final = 1.25
+"""Factor between two of them."""
+LATE_S: Final = 0.1
+"""How late audio may be handed over before the host is what is measured."""
 LONE_FINALS: Final = 20
 
-Row = dict[str, Value]
+
+class By(StrEnum):
+    """Who makes the windows that are held."""
+
+    CALLERS = "callers"
+    """The same as for the model: cut from speech, by cadence, and with nothing else to do for the host."""
+    SESSIONS = "sessions"
+    """Voice activity and sessions, from telephone audio as it is spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +54,38 @@ class Carrier:
     """A device process that is given channels.
 
     Args:
-        pool: Of one device.
+        devices: One device.
         features: Speech that windows are cut from, shape ``(n_mels, n_frames)``.
         hold_s: Seconds that channels are held.
         limit_s: Most that p95 of end of speech to final may be.
     """
 
-    def __init__(self, pool: DevicePool, features: Float32Array, hold_s: float, limit_s: float) -> None:
-        self._pool = pool
+    def __init__(
+        self,
+        devices: GovernedDevices,
+        features: Float32Array,
+        *,
+        hold_s: float,
+        limit_s: float,
+    ) -> None:
+        self._devices = devices
+        self._pool = devices.pool
         self._features = features
         self._hold_s = hold_s
         self._limit_s = limit_s
         self._numbers = count(10**9)
 
-    async def most(self, rung: Rung, guess: int) -> Row:
-        """Hold a number of channels, and fewer until they are kept."""
+    async def hold(self, rung: Rung, channels: int, by: By) -> Row:
+        """Hold a number of channels."""
         self._pool.set_rung(rung)
-        channels, row = max(1, guess), Row()
-        for _ in range(TRIES):
-            before = self._used()
+        speakers = self._speakers  # loaded before the time is taken
+        before = self._used()
+        if by is By.SESSIONS:
+            tally: Tally = await speakers.speak(rung, channels, self._hold_s)
+        else:
             clock = asyncio.get_running_loop().time
             tally = await Callers(self._pool, rung, self._features, clock, seed=channels).speak(channels, self._hold_s)
-            row = self._row(channels, tally, before, self._used())
-            if tally.keeps(self._limit_s) or channels == 1:
-                break
-            answered = tally.answered / max(1, tally.partials)
-            channels = max(1, min(channels - 1, round(channels * min(FEWER, answered))))
-        return row
+        return self._row(channels, tally, before, self._used())
 
     async def alone(self, rung: Rung) -> Row:
         """Decode finals one after the other, with nothing beside them."""
@@ -86,20 +106,60 @@ class Carrier:
         wall_s = after.at - before.at
         host_s, device_s = after.host_s - before.host_s, after.device_s - before.device_s
         others_s = after.machine_s - before.machine_s - host_s - device_s
-        memory = self._pool.status().devices[0].memory
+        memory = self._device.memory
+        late_s = tally.late_s if isinstance(tally, Sitting) else 0.0
+        some = tally.final.count > 0
         return {
-            "channels_held": channels if tally.keeps(self._limit_s) else 0,
-            "held_p50_ms": round(1000 * tally.final.p50),
-            "held_p95_ms": round(1000 * tally.final.p95),
-            "partials_pct": round(100 * tally.answered / max(1, tally.partials)),
+            "held_p50_ms": round(1000 * tally.final.p50) if some else None,
+            "held_p95_ms": round(1000 * tally.final.p95) if some else None,
             "finals": tally.final.count,
+            "partials_pct": round(100 * tally.answered / max(1, tally.partials)),
+            "verdict": verdict(tally, self._limit_s, late_s),
             "host_cpu_ms_per_channel_s": round(1000 * host_s / wall_s / channels, 2),
             "device_cpu_ms_per_channel_s": round(1000 * device_s / wall_s / channels, 2),
             "device_mib": memory.used_mib if memory else None,
             "others_cores": round(max(0.0, others_s) / wall_s, 2),
         }
 
+    @cached_property
+    def _speakers(self) -> Speakers:
+        return Speakers(self._devices, self._features.shape[0])
+
+    @property
+    def _device(self) -> DeviceStatus:
+        return self._pool.status().devices[0]
+
     def _used(self) -> _Used:
-        pid = self._pool.status().devices[0].pid
+        pid = self._device.pid
         device_s = parse_stat((PROC / f"{pid}" / "stat").read_text()).cpu_s if pid else 0.0
         return _Used(time.monotonic(), time.process_time(), device_s, busy_s((PROC / "stat").read_text()))
+
+
+def verdict(tally: Tally, limit_s: float, late_s: float = 0.0) -> str:
+    """Say what was not kept, or ``kept``."""
+    if tally.failed:
+        return f"{tally.failed} finals failed"
+    if late_s > LATE_S:
+        return f"host {late_s:.1f} s late"
+    if not tally.final.p95 <= limit_s:  # no final at all is no good either
+        return f"p95 over {limit_s:g} s"
+    return "kept" if tally.keeps(limit_s) else "partials missed"
+
+
+async def around(hold: Callable[[int], Awaitable[Row]], guess: int) -> None:
+    """Hold a number of channels, then more or fewer, until of two neighbours one is kept and the other is not.
+
+    Args:
+        hold: Holds so many.
+        guess: Where to begin.
+    """
+    channels, up = max(1, guess), None
+    for _ in range(TRIES):
+        kept = (await hold(channels))["verdict"] == "kept"
+        up = kept if up is None else up
+        if kept is not up:
+            return
+        following = max(channels + 1, round(channels * STEP)) if up else min(channels - 1, round(channels / STEP))
+        if following < 1:
+            return
+        channels = following

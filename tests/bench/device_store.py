@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
+from rich.console import Console
+
+from gpu.errors import EngineError
 from tests.bench.scoring import Value
 
 ENDS: Final = 2
@@ -35,6 +40,8 @@ class Store:
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     begun: dict[str, int] = field(default_factory=dict[str, int])
     """Measurements that did not come to an end, and how often."""
+    spent: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Seconds that parts took by the clock and of processors, all runs together."""
 
     def load(self) -> bool:
         """Read what an earlier run left, and say whether there was anything of this machine and code."""
@@ -44,6 +51,7 @@ class Store:
         if kept["made_on"] != self.made_on:
             return False
         self.rows, self.begun = cast(dict[str, Row], kept["rows"]), cast(dict[str, int], kept["begun"])
+        self.spent = cast(dict[str, tuple[float, float]], kept["spent"])
         return True
 
     def get(self, key: str, work: Callable[[], Row]) -> Row:
@@ -74,8 +82,58 @@ class Store:
             del self.begun[key]
             self._write()
 
+    @contextmanager
+    def spending(self, part: str) -> Generator[None]:
+        """Count what a part takes; processes that were started in it count once they have ended."""
+        began, cpu_began = time.monotonic(), _processors_s()
+        try:
+            yield
+        finally:
+            wall_s, cpu_s = self.spent.get(part, (0.0, 0.0))
+            self.spent[part] = wall_s + time.monotonic() - began, cpu_s + _processors_s() - cpu_began
+            self._write()
+
     def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
-        part.write_text(json.dumps({"made_on": self.made_on, "begun": self.begun, "rows": self.rows}, indent=1))
+        kept = {"made_on": self.made_on, "begun": self.begun, "spent": self.spent, "rows": self.rows}
+        part.write_text(json.dumps(kept, indent=1))
         part.replace(self.file)
+
+
+class Measuring:
+    """Keeps what is measured, and tells how far it is and what could not be had.
+
+    Args:
+        store: What was measured before.
+        console: Where progress goes.
+    """
+
+    def __init__(self, store: Store, console: Console) -> None:
+        self.store = store
+        self._console = console
+        self.problems: list[str] = []
+        """What could not be measured, and why."""
+
+    def measured(self, key: str, work: Callable[[], Row]) -> Row | None:
+        """Return a row, or None where it cannot be had on this machine, which is said and noted."""
+        try:
+            return self.store.get(key, work)
+        except (EngineError, LeftOut) as problem:
+            self.problem(f"{key}: {problem}")
+            return None
+
+    def problem(self, problem: str) -> None:
+        """Say and note that something cannot be had."""
+        self.problems.append(problem)
+        self._console.print(problem, style="red", markup=False)
+
+    def tell(self, line: str) -> None:
+        """Tell how far it is."""
+        self._console.print(line, highlight=False, markup=False)
+
+
+def _processors_s() -> float:
+    """Processor time of this process and of those below it that have ended, in seconds."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system

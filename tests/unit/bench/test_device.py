@@ -22,10 +22,12 @@ from streaming.ladder import Rung
 from tests.bench import device_bay
 from tests.bench.device import Bench
 from tests.bench.device_bay import Bay
-from tests.bench.device_channels import bound, filled_in, modelled, most
+from tests.bench.device_carried import Carried
+from tests.bench.device_channels import Tally, bound, filled_in, modelled, most
 from tests.bench.device_costs import Point, Timing, costs_of
+from tests.bench.device_held import By, around, verdict
 from tests.bench.device_plan import LENGTHS_S, plan_of
-from tests.bench.device_store import LeftOut, Row, Store
+from tests.bench.device_store import LeftOut, Measuring, Row, Store
 from tests.bench.forced import build as build_forced
 from tests.bench.forced import said
 from tests.bench.roofline import SHAPES, Peak, Shape, peak_of, windows_per_s
@@ -137,6 +139,55 @@ def test_a_card_that_is_not_known_has_no_roofline() -> None:
     assert peak_of("cuda:0", None, 1) is None
 
 
+# --- channels held for real --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keeps", "tried"),
+    [(20, [17, 21]), (40, [17, 21, 26]), (15, [17, 14]), (3, [17, 14, 11])],
+)
+async def test_channels_are_held_on_both_sides_of_what_is_kept(keeps: int, tried: list[int]) -> None:
+    """Beginning with what the model says: two neighbours, one kept and one not, judge it; three numbers are enough."""
+    held: list[int] = []
+
+    async def hold(channels: int) -> Row:
+        held.append(channels)
+        return {"verdict": "kept" if channels <= keeps else "p95 over 1 s"}
+
+    await around(hold, 17)
+
+    assert held == tried
+
+
+async def test_no_channel_at_all_is_not_held() -> None:
+    """A model too slow for one channel is not tried with none."""
+    held: list[int] = []
+
+    async def hold(channels: int) -> Row:
+        held.append(channels)
+        return {"verdict": "p95 over 1 s"}
+
+    await around(hold, 0)
+
+    assert held == [1]
+
+
+@pytest.mark.parametrize(
+    ("tally", "late_s", "said_of_it"),
+    [
+        (Tally([0.4] * 20, partials=10, answered=9), 0.0, "kept"),
+        (Tally([0.4] * 20, partials=10, answered=8), 0.0, "partials missed"),
+        (Tally([1.2] * 20, partials=10, answered=10), 0.0, "p95 over 1 s"),
+        (Tally([], partials=10, answered=10), 0.0, "p95 over 1 s"),
+        (Tally([0.4] * 20, partials=10, answered=10, failed=2), 0.0, "2 finals failed"),
+        (Tally([0.4] * 20, partials=10, answered=10), 0.3, "host 0.3 s late"),
+    ],
+)
+def test_a_number_of_channels_is_kept_or_it_is_said_what_was_not(tally: Tally, late_s: float, said_of_it: str) -> None:
+    """A host that hands audio over late measures itself, and a run without a final measures nothing."""
+    assert verdict(tally, 1.0, late_s) == said_of_it
+
+
 # --- runs that are broken off ------------------------------------------------------------------------
 
 
@@ -162,6 +213,20 @@ def test_rows_of_another_machine_or_of_other_code_are_forgotten(tmp_path: Path, 
 
     assert not other.load()
     assert other.rows == {}
+
+
+def test_what_a_part_took_adds_up_over_runs(tmp_path: Path) -> None:
+    """A budget that a run in pieces keeps by forgetting its first piece is none."""
+    with Store(tmp_path / "rows.json", "here").spending("costs"):
+        sum(range(100_000))
+    store = Store(tmp_path / "rows.json", "here")
+    store.load()
+    wall_s, cpu_s = store.spent["costs"]
+    with store.spending("costs"):
+        sum(range(100_000))
+
+    assert store.spent["costs"][0] > wall_s > 0.0
+    assert store.spent["costs"][1] >= cpu_s >= 0.0
 
 
 def test_what_failed_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
@@ -224,13 +289,12 @@ def few(sustains: Callable[[int], bool], guess: int) -> int:
     return 2
 
 
-def bench_of(tmp_path: Path) -> Bench:
-    return Bench(
-        plan_of("cpu", models="tiny.en"),
-        Store(tmp_path / "rows.json", "here"),
-        Bay("cpu", "int8", 8, tmp_path / "random"),
-        Console(file=StringIO()),
-    )
+def measuring_of(tmp_path: Path) -> Measuring:
+    return Measuring(Store(tmp_path / "rows.json", "here"), Console(file=StringIO()))
+
+
+def bench_of(measuring: Measuring, tmp_path: Path) -> Bench:
+    return Bench(plan_of("cpu", models="tiny.en"), measuring, Bay("cpu", "int8", 8, tmp_path / "random"))
 
 
 def test_an_engine_that_cannot_be_had_is_said_once_and_the_bench_goes_on(
@@ -242,10 +306,10 @@ def test_an_engine_that_cannot_be_had_is_said_once_and_the_bench_goes_on(
         raise OutOfMemory(f"no room for {model} on {spec.device}")
 
     monkeypatch.setattr(device_bay, "build", without)
-    bench = bench_of(tmp_path)
+    measuring = measuring_of(tmp_path)
 
-    assert bench.costs("whisper", 1, None) == []
-    assert bench.problems == ["whisper tiny.en 2s x1 on 1, beam 1: no room for tiny.en on cpu"]
+    assert bench_of(measuring, tmp_path).costs("whisper", 1, None) == []
+    assert measuring.problems == ["whisper tiny.en 2s x1 on 1, beam 1: no room for tiny.en on cpu"]
 
 
 def test_sizes_that_do_not_fit_are_left_out_and_the_others_measured(
@@ -259,11 +323,11 @@ def test_sizes_that_do_not_fit_are_left_out_and_the_others_measured(
 
     monkeypatch.setattr(device_bay, "build", small)
     monkeypatch.setattr(device_bay, "sound", sound_of_nothing)
-    bench = bench_of(tmp_path)
-    rows = bench.costs("whisper", 1, None)
+    measuring = measuring_of(tmp_path)
+    rows = bench_of(measuring, tmp_path).costs("whisper", 1, None)
 
-    assert {row["batch"] for row in rows} == {1, 2}
-    assert len(bench.problems) == 2 * 3 + 1  # batches of 4 and 8 of three lengths, and one of 4 with a beam
+    assert {row["batch"] for row in rows} == {1}
+    assert len(measuring.problems) == 2 * 3 + 1  # batches of 4 and 8 of three lengths, and one of 4 with a beam
 
 
 def test_pytorch_gets_room_for_fewer_windows_where_there_is_not_enough(
@@ -310,16 +374,18 @@ def test_random_weights_write_as_many_tokens_as_people_would_have_said(of: str, 
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("engine", ENGINES, ids="{}_engine".format)
 def test_an_engine_is_measured_from_its_batches_to_the_channels_that_a_device_process_carries(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way, with a model and a shape so small that it takes seconds: on a GPU it must work the first time."""
     monkeypatch.setitem(SHAPES, "small", SMALL)
-    monkeypatch.setattr("tests.bench.device.CADENCES_S", (1.0,))
+    monkeypatch.setattr("tests.bench.device_carried.CADENCES_S", (1.0,))
     monkeypatch.setattr("tests.bench.device_held.LONE_FINALS", 2)
-    monkeypatch.setattr("tests.bench.device_channels.SETTLE_S", 0.1)
+    monkeypatch.setattr("tests.bench.device_held.TRIES", 1)
+    for module in ("device_channels", "device_sessions"):
+        monkeypatch.setattr(f"tests.bench.{module}.SETTLE_S", 0.1)
     monkeypatch.setattr(device_bay, "sound", sound_of_nothing)
     write_random_whisper(tmp_path / "tiny", Size(64, 1), model_folder("base"))
     model = str(tmp_path / "tiny")
@@ -327,17 +393,24 @@ def test_an_engine_is_measured_from_its_batches_to_the_channels_that_a_device_pr
         plan_of("cpu", models=model, engines=engine, shapes="small", hold_s=2.0),
         pairs=((model, model), ("small (random)", "small (random)")),
         batches=(1, 2),
-        timing=Timing(windows=2, rounds=1, warm_ups=1, by_processor=True),
+        timing=Timing(windows=2, rounds=1, warm_ups=1, warm_windows=1, by_processor=True),
     )
-    store = Store(tmp_path / "rows.json", "here")
-    monkeypatch.setattr("tests.bench.device.most", few)
-    bench = Bench(plan, store, Bay("cpu", "float32", 2, tmp_path / "random"), Console(file=StringIO()))
+    monkeypatch.setattr("tests.bench.device_carried.most", few)
+    measuring, bay = measuring_of(tmp_path), Bay("cpu", "float32", 2, tmp_path / "random")
+    bench = Bench(plan, measuring, bay)
     streams = bench.streams(engine)
     rows = bench.costs(engine, streams, Peak(1e11, 1e10, "test"))
-    channels = bench.channels(engine, tuple(costs_of(rows, engine, streams)), streams)
+    costs = tuple(costs_of(rows, engine, streams))
+    channels = Carried(plan, measuring, bay, engine=engine, costs=costs, streams=streams).channels()
+    one_pair = replace(plan, pairs=plan.pairs[:1])
+    carried = Carried(one_pair, measuring, bay, engine=engine, costs=costs, streams=streams)
+    held = carried.held()
 
-    assert bench.problems == []
+    assert measuring.problems == []
     assert {str(row["model"]) for row in rows} == {model, "small (random)"}
     assert all(row["windows_per_s"] for row in rows)
     assert {row["tokens"] for row in rows if row["model"] == "small (random)"} == {said(each) for each in LENGTHS_S}
-    assert [row["partials_pct"] is not None and row["alone_p95_ms"] is not None for row in channels] == [True, True]
+    assert [row["channels_modelled"] == 2 and row["alone_p95_ms"] is not None for row in channels] == [True, True]
+    assert [(row["windows_by"], row["channels"]) for row in held] == [(by, 2) for by in By]
+    assert all(row["partials_pct"] is not None for row in held)
+    assert carried.held() == held  # and no device process is started for what was held before
