@@ -55,6 +55,10 @@ class SlotFold:
             Its document if there is something to tell; ``told`` is to be called once it is.
         """
         self._next = offset + 1
+        if record.epoch > self._reducer.epoch and not isinstance(record, Fence):
+            # Owners fence before they write: this one's fence is older than what the log keeps.
+            self._reducer.accept(Fence(record.epoch, ""))
+            self._epochs.append((offset, record.epoch))
         counts = self._reducer.accept(record)
         if isinstance(record, Fence):
             if counts:

@@ -28,6 +28,21 @@ def test_records_of_former_owners_are_not_told() -> None:
     assert fold(records)[1] == []
 
 
+def test_a_slot_whose_fence_is_no_longer_kept_is_told_like_any_other() -> None:
+    """Who begins late, a day after the slot's owner did, must not wait in silence for the next owner."""
+    records = [Fence(4, "owner"), *a_call("call-1", 1, epoch=4), *a_call("call-2", 2, epoch=4)]
+    late, told = fold(records, Position(read_from=4))
+    assert [document.kind for _, document in told] == [Kind.STARTED, Kind.FINAL, Kind.FINAL, Kind.ENDED]
+    for offset, _ in told:
+        late.told(offset)
+    assert late.position() == Position(read_from=8, epoch=4, told_to=8)
+
+
+def test_what_a_former_owner_wrote_before_such_a_slots_own_is_told_and_what_it_writes_later_is_not() -> None:
+    records = [*a_call("call-1", 1, epoch=3), *a_call("call-2", 1, epoch=4), *a_call("call-3", 1, epoch=3)]
+    assert {document.call for _, document in fold(records)[1]} == {"call-1", "call-2"}
+
+
 def test_a_successor_begins_after_what_was_told() -> None:
     """A restart repeats nothing that was noted."""
     records = [Fence(0, "owner"), *a_call("call-1", 2)]

@@ -86,6 +86,30 @@ def test_a_gateway_whose_broker_is_away_at_its_start_tells_everything_once_it_is
     run_virtually(story)
 
 
+def test_a_way_out_that_opens_after_an_hour_tells_all_that_is_kept_and_is_settled_then() -> None:
+    """By then the log has let go of the fences of all slots, and of everything in some."""
+
+    async def story(clock: Callable[[], float]) -> None:
+        log, sink, running = MemoryLog(slots=2, clock=clock), ListSink(), list[Outlet]()
+        for slot in (0, 1):
+            await log.append(Topic.OUT, slot, "", encode(Fence(0, "shard")))
+        way = Way("crm", lambda: sink.opened(clock, 3600.0, LogUnavailable("no broker answers")))
+        telling = asyncio.create_task(
+            tell(way, log, lambda: WholeLedger(2), Metrics(CollectorRegistry()), running.append)
+        )
+        await asyncio.sleep(3500.0)
+        for record in a_call("call-1", finals=3):
+            await log.append(Topic.OUT, 0, "call-1", encode(record))
+        await asyncio.sleep(200.0)
+        assert len(sink.told) == 5
+        await asyncio.wait_for(running[0].settled(), 1.0)
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+
+    run_virtually(story)
+
+
 def test_a_way_out_that_does_not_fit_the_cluster_ends_no_call_and_says_so_until_it_fits(
     logged: list[MutableMapping[str, object]],
 ) -> None:
