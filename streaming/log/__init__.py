@@ -101,10 +101,6 @@ class Log(Protocol):
         """Return the offset of the oldest record kept, for every slot of a topic; its end where none is."""
         ...
 
-    async def trim(self, topic: Topic, slot: int, before: int) -> None:
-        """Let go of records older than offset ``before``; a log with its own retention may ignore it."""
-        ...
-
     async def close(self) -> None:
         """Flush and stop."""
         ...

@@ -170,14 +170,6 @@ class KafkaLog:
                 found = await ask(places)
         return {place.partition: found[place] for place in places}
 
-    async def trim(self, topic: Topic, slot: int, before: int) -> None:
-        """Let go of records older than offset ``before``, where the broker lets us; else retention does it."""
-        self._check(topic, slot)
-        place = library().TopicPartition(self._settings.topic(topic), slot)
-        with suppress(library().errors.KafkaError, OSError):
-            async with asyncio.timeout(self._settings.request_timeout_s):
-                await self._admin.delete_records({place: admin_library().RecordsToDelete(before)})
-
     async def close(self) -> None:
         """Flush, at most for a few seconds, and stop."""
         for reader in list(self._readers):

@@ -109,7 +109,6 @@ class Admin(Protocol):
     async def list_consumer_group_offsets(
         self, group_id: str, *, partitions: Sequence[Partition]
     ) -> Mapping[Partition, Noted]: ...
-    async def delete_records(self, records_to_delete: Mapping[Partition, object]) -> Mapping[Partition, int]: ...
 
 
 class Errors(Protocol):
@@ -143,4 +142,3 @@ class AdminLibrary(Protocol):
     def NewTopic(  # noqa: N802  their name
         self, name: str, num_partitions: int, replication_factor: int, *, topic_configs: Mapping[str, str]
     ) -> object: ...
-    def RecordsToDelete(self, before_offset: int) -> object: ...  # noqa: N802  their name

@@ -1,4 +1,4 @@
-"""The log in this process's memory: one command, no service. What it keeps is bounded by age."""
+"""The log in this process's memory: one command, no service. It forgets by age, also where nothing more comes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ KEEP_S: Final[Mapping[Topic, float]] = {
 }
 """Seconds a record is kept: nobody replays audio after a crash of this process, so it goes first."""
 
+SWEEPS: Final = 10
+"""Looks for what is too old, within the time that a topic's records are kept."""
+
 READ_ENTRIES: Final = 512
 """Entries one ``next`` returns at most, so that a reader far behind does not hold the event loop."""
 
@@ -35,10 +38,6 @@ class _Slot:
     @property
     def start(self) -> int:
         return self.end - len(self.entries)
-
-    def drop_before(self, offset: int) -> None:
-        while self.entries and self.entries[0][1].offset < offset:
-            self.entries.popleft()
 
     def drop_older(self, moment: float) -> None:
         while self.entries and self.entries[0][0] < moment:
@@ -63,7 +62,8 @@ class MemoryLog:
         self._slot_count = slots
         self._keep_s = keep_s
         self._clock = clock
-        self._slots: defaultdict[tuple[Topic, int], _Slot] = defaultdict(_Slot)
+        self._slots = {topic: defaultdict[int, _Slot](_Slot) for topic in Topic}
+        self._sweeps: dict[Topic, asyncio.TimerHandle] = {}  # of the topics that hold something
         self._readers: dict[Topic, set[MemoryReader]] = {topic: set() for topic in Topic}
 
     @property
@@ -82,6 +82,8 @@ class MemoryLog:
         at.entries.append((now, Entry(topic, slot, at.end, key, value)))
         at.end += 1
         at.drop_older(now - self._keep_s[topic])
+        if topic not in self._sweeps:
+            self._sweep_later(topic)
         for reader in self._readers[topic]:
             reader.notice(slot)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -106,12 +108,10 @@ class MemoryLog:
         """Return the offset of the oldest record kept, for every slot."""
         return {slot: self._slot(topic, slot).start for slot in range(1 if topic in ONE_SLOT else self._slot_count)}
 
-    async def trim(self, topic: Topic, slot: int, before: int) -> None:
-        """Let go of records older than offset ``before``."""
-        self._slot(topic, slot).drop_before(before)
-
     async def close(self) -> None:
         """Close every reader."""
+        while self._sweeps:
+            self._sweeps.popitem()[1].cancel()
         for readers in self._readers.values():
             for reader in list(readers):
                 await reader.close()
@@ -130,7 +130,20 @@ class MemoryLog:
     def _slot(self, topic: Topic, slot: int) -> _Slot:
         if not 0 <= slot < self._slot_count:
             raise IndexError(f"slot {slot} of {topic} does not exist; this log has {self._slot_count}")
-        return self._slots[topic, slot]
+        return self._slots[topic][slot]
+
+    def _sweep_later(self, topic: Topic) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeps[topic] = loop.call_later(self._keep_s[topic] / SWEEPS, self._sweep, topic)
+
+    def _sweep(self, topic: Topic) -> None:
+        """Let go of what is too old in slots that nothing is appended to: what was said must not stay for that."""
+        del self._sweeps[topic]
+        oldest = self._clock() - self._keep_s[topic]
+        for slot in self._slots[topic].values():
+            slot.drop_older(oldest)
+        if any(slot.entries for slot in self._slots[topic].values()):
+            self._sweep_later(topic)
 
 
 class MemoryReader:

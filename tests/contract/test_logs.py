@@ -66,17 +66,6 @@ async def test_the_ends_of_all_slots_can_be_asked_for_at_once(open_log: OpenLog)
         assert set(await log.end_offsets(Topic.CONTROL)) == {0}
 
 
-async def test_the_starts_of_all_slots_move_with_what_is_let_go(open_log: OpenLog) -> None:
-    """Who waits until everything is read must not wait for what is gone."""
-    async with open_log() as log:
-        offsets = await append(log, 2, b"a", b"b")
-        assert (await log.start_offsets(Topic.AUDIO))[2] <= offsets[0]
-        await log.trim(Topic.AUDIO, 2, offsets[1] + 1)
-        starts, ends = await log.start_offsets(Topic.AUDIO), await log.end_offsets(Topic.AUDIO)
-        assert set(starts) == set(range(SLOTS))
-        assert starts[2] == ends[2]
-
-
 async def test_an_entry_is_what_was_appended_and_where_it_lies(open_log: OpenLog) -> None:
     async with open_log() as log:
         (offset,) = await append(log, 2, b"\x00\xffvalue")
@@ -179,23 +168,6 @@ async def test_a_reader_with_nothing_assigned_waits_until_it_has_something(open_
         reader.assign({5: offset})
 
         assert values(await waiting) == [b"there"]
-
-
-async def test_after_a_trim_a_reader_from_before_it_gets_the_oldest_kept_and_all_behind_it(open_log: OpenLog) -> None:
-    """A log with a retention of its own may keep more; offsets never change."""
-    async with open_log() as log:
-        offsets = await append(log, 0, b"a", b"b", b"c", b"d")
-
-        await log.trim(Topic.AUDIO, 0, offsets[2])
-        reader = log.reader(Topic.AUDIO)
-        reader.assign({0: offsets[0]})
-        entries = await reader.next()
-        while entries[-1].offset < offsets[-1]:
-            entries += await reader.next()
-
-        assert [entry.offset for entry in entries] == offsets[offsets.index(entries[0].offset) :]
-        assert entries[0].offset <= offsets[2]
-        assert await log.end_offset(Topic.AUDIO, 0) == offsets[-1] + 1
 
 
 async def test_a_slow_reader_loses_nothing_that_is_kept(open_log: OpenLog) -> None:

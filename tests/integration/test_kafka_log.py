@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Protocol, cast
 
 import pytest
 
 from streaming.errors import LogMisconfigured, LogRefused, LogUnavailable, RecordTooLarge
 from streaming.log import Topic
 from streaming.log.kafka import KafkaLog, KafkaReader, KafkaSecurity, KafkaSettings
+from streaming.log.kafka_client import library
 from streaming.log.kafka_reader import SHARE
 from streaming.log.kafka_settings import MAX_RECORD_BYTES
 from tests.support.kafka_broker import KafkaCluster, KafkaMissing
@@ -104,6 +107,48 @@ async def test_records_wait_while_the_only_broker_is_away(broker: KafkaCluster) 
     assert [await done for done in sent] == list(range(1, 50))
     assert (await collect(reader, 1, b"49"))[0] == [str(number).encode() for number in range(50)]
     assert log.waiting_s() == 0.0
+    await log.close()
+
+
+class Deleting(Protocol):
+    """An administrator of a cluster that can delete records, as retention does in time."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def delete_records(self, records_to_delete: Mapping[object, object]) -> object: ...
+
+
+class DeletingLibrary(Protocol):
+    """The module ``aiokafka.admin``, as far as it deletes records."""
+
+    def AIOKafkaAdminClient(self, **settings: object) -> Deleting: ...  # noqa: N802  their name
+    def RecordsToDelete(self, before_offset: int) -> object: ...  # noqa: N802  their name
+
+
+async def let_go(settings: KafkaSettings, topic: Topic, slot: int, before: int) -> None:
+    """Delete the records of a slot that are older than an offset."""
+    admins = cast("DeletingLibrary", importlib.import_module("aiokafka.admin"))
+    admin = admins.AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    place = library().TopicPartition(settings.topic(topic), slot)
+    await admin.delete_records({place: admins.RecordsToDelete(before)})
+    await admin.close()
+
+
+async def test_a_reader_from_before_what_is_kept_gets_the_oldest_kept_and_all_behind_it(broker: KafkaCluster) -> None:
+    """Retention goes on while nobody reads; offsets never change."""
+    settings = KafkaSettings(broker.bootstrap, prefix="kept", slots=2)
+    log = await KafkaLog.connect(settings)
+    for number in range(4):
+        await (await log.append(Topic.AUDIO, 0, "call", str(number).encode()))
+
+    await let_go(settings, Topic.AUDIO, 0, 2)
+    reader = log.reader(Topic.AUDIO)
+    reader.assign({0: 0})
+    assert await collect(reader, 1, b"3") == {0: [b"2", b"3"]}
+    assert await log.start_offsets(Topic.AUDIO) == {0: 2, 1: 0}
+    await let_go(settings, Topic.AUDIO, 0, 4)
+    assert await log.start_offsets(Topic.AUDIO) == await log.end_offsets(Topic.AUDIO) == {0: 4, 1: 0}
     await log.close()
 
 

