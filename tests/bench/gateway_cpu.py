@@ -28,6 +28,8 @@ from streaming.log import Entry, Topic
 
 FRAME_S = 0.02
 SAMPLES = bytes(range(160))
+STREAM = "MZ" + 32 * "0"
+PATHS = {"native": "/v1/stream", "twilio": "/bridges/twilio", "telnyx": "/bridges/telnyx"}
 
 
 class NoLog:
@@ -102,32 +104,38 @@ def start_of(protocol: str, number: int) -> bytes:
     audio = {"encoding": "mulaw", "sample_rate": 8000, "channels": 1}
     native = {"type": "start", "call": str(number), "audio": audio}
     twilio = {"event": "start", "streamSid": str(number), "start": {"tracks": ["inbound"]}}
-    return frame(1, json.dumps(native if protocol == "native" else twilio).encode())
+    telnyx = {"event": "start", "stream_id": str(number), "start": {"media_format": {"encoding": "PCMU"}}}
+    return frame(1, json.dumps({"native": native, "twilio": twilio, "telnyx": telnyx}[protocol]).encode())
 
 
-def media_of(protocol: str) -> bytes:
-    """Return the frame of 20 ms of audio."""
+def media_of(protocol: str, tick: int) -> bytes:
+    """Return the frame of a call's next 20 ms of audio."""
     if protocol == "native":
         return frame(2, SAMPLES)
-    media = {"track": "inbound", "chunk": "7", "payload": base64.b64encode(SAMPLES).decode()}
-    return frame(1, json.dumps({"event": "media", "sequenceNumber": "9", "streamSid": "MZ", "media": media}).encode())
+    stamp = str(round(tick * FRAME_S * 1000))
+    payload = base64.b64encode(SAMPLES).decode()
+    media = {"track": "inbound", "chunk": str(tick + 1), "timestamp": stamp, "payload": payload}
+    if protocol == "telnyx":
+        message = {"event": "media", "sequence_number": str(tick + 2), "media": media, "stream_id": STREAM}
+    else:
+        message = {"event": "media", "sequenceNumber": str(tick + 2), "media": media, "streamSid": STREAM}
+    return frame(1, json.dumps(message).encode())
 
 
 def call(protocol: str, port: int, channels: int, seconds: float) -> None:
     """Make calls in real time, from a process of their own."""
-    path = "/v1/stream" if protocol == "native" else "/bridges/twilio"
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(channels)]
     for number, one in enumerate(sockets):
         one.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {PATHS[protocol]} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         one.recv(4096)
         one.sendall(start_of(protocol, number))
-    media = media_of(protocol)
     begin = time.monotonic()
     for tick in range(round(seconds / FRAME_S)):
         time.sleep(max(0.0, begin + tick * FRAME_S - time.monotonic()))
+        media = media_of(protocol, tick)
         for one in sockets:
             one.sendall(media)
     late_s = time.monotonic() - begin - seconds
@@ -165,11 +173,12 @@ async def measure(protocol: str, channels: int, seconds: float) -> dict[str, obj
 def main() -> None:
     """Measure each protocol and print a JSON line for it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocols", nargs="+", choices=[*PATHS], default=["native", "twilio"])
     parser.add_argument("--channels", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10.0)
     chosen = parser.parse_args()
     logs.configure("error", "json")
-    for protocol in ("native", "twilio"):
+    for protocol in chosen.protocols:
         found = uvloop.run(measure(protocol, chosen.channels, chosen.seconds))
         sys.stdout.write(json.dumps(found) + "\n")
 
