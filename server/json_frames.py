@@ -13,7 +13,8 @@ Fields = Mapping[str, object]
 def json_object(text: str) -> Fields | None:
     """Return the object in a text frame, or None if there is none."""
     try:
-        return _object(from_json(text))  # five times as fast as the standard library's, for each 20 ms of audio
+        # Five times as fast as the standard library's, for each 20 ms of audio; of its strings only names come again.
+        return _object(from_json(text, cache_strings="keys"))
     except (ValueError, TypeError):
         return _leniently(text)
 
@@ -50,7 +51,7 @@ def objects(fields: Fields, name: str) -> list[Fields]:
 def integer(value: object) -> int | None:
     """Read a whole number that may travel as a string; None if it is none."""
     try:
-        return int(value) if isinstance(value, str | int) else None
+        return int(value) if isinstance(value, (str, int)) else None  # a union would be made anew each time
     except ValueError:
         return None
 

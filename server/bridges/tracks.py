@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ _CERTAIN: Final = 4.0
 """How much rougher the wrong byte order must make audio to be told at once; speech makes it 10 to 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One message's audio."""
 
     track: str
@@ -44,8 +43,8 @@ class Chunk:
     """When it was heard, by the bridge's clock."""
 
 
-def chunk_of(media: Fields, audio: AudioFormat) -> Chunk:
-    """Read the ``media`` object that Twilio made up and others took over.
+def payload_of(media: Fields, sample_bytes: int) -> bytes:
+    """Return the samples in the ``media`` object that Twilio made up and others took over.
 
     Raises:
         BadMessage: If its payload is not base64 or does not hold whole samples.
@@ -53,11 +52,21 @@ def chunk_of(media: Fields, audio: AudioFormat) -> Chunk:
     payload = media.get("payload")
     try:
         samples = binascii.a2b_base64(payload if isinstance(payload, str) else "?", strict_mode=True)
-    except (binascii.Error, ValueError) as problem:
+    except ValueError as problem:
         raise BadMessage("bad_audio", "media.payload is not base64") from problem
-    if len(samples) % audio.encoding.sample_bytes:
+    if len(samples) % sample_bytes:
         raise BadMessage("bad_audio", "media.payload does not hold whole samples")
+    return samples
+
+
+def chunk_of(media: Fields, audio: AudioFormat) -> Chunk:
+    """Read a whole ``media`` object.
+
+    Raises:
+        BadMessage: As ``payload_of``.
+    """
     track = string(media, "track") or TRACKS[0]
+    samples = payload_of(media, audio.encoding.sample_bytes)
     return Chunk(track, samples, integer(media.get("chunk")), _milliseconds(media.get("timestamp")))
 
 
@@ -143,7 +152,12 @@ class Reorderer:
         """Take a chunk; return those whose turn it is now. One without a number is never held."""
         if chunk.number is None:
             return [chunk]
-        held = self._tracks.setdefault(chunk.track, _Held(min(0, chunk.number - 1)))
+        held = self._tracks.get(chunk.track)
+        if held is None:
+            held = self._tracks[chunk.track] = _Held(min(0, chunk.number - 1))
+        if chunk.number == held.last + 1 and not held.waiting:  # in order, as nearly always
+            held.last = chunk.number
+            return [chunk]
         if chunk.number <= held.last or chunk.number in held.waiting:
             self.late += 1
             return []

@@ -7,13 +7,13 @@ its next instruction, so the bridge hangs up first wherever nothing is wrong.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Callable
 from typing import Final
 
 from server.auth import Keyring
+from server.bridges.tracks import TRACKS, payload_of
 from server.dialect import Action, Audio, Close, Dialect, Dtmf, End, Event, Ill, Open, Opened, Trouble, Upgrade
 from server.errors import BadSetting, Refusal
 from server.json_frames import Fields, integer, json_object, section, string, strings, texts
@@ -27,9 +27,6 @@ from streaming.records import CallClosed
 
 GAP_MS: Final = 20
 """A media timestamp farther than this from where the audio before it ended means lost audio."""
-
-TRACKS: Final = ("inbound", "outbound")
-"""Tracks of a stream that does not say which it sends; one that stays silent costs nothing."""
 
 ENCODINGS: Final = {"audio/x-mulaw": Encoding.MULAW, "audio/x-alaw": Encoding.ALAW, "audio/x-l16": Encoding.L16}
 """What ``mediaFormat.encoding`` may say; Twilio says the first."""
@@ -201,15 +198,9 @@ class TwilioDialect(Dialect):
         if not self._live:
             raise BadMessage("audio_before_start", "media came before start")
         channel = self._channels.get(string(media, "track") or TRACKS[0])
-        payload = media.get("payload")
         if channel is None:
             return []
-        try:
-            samples = binascii.a2b_base64(payload if isinstance(payload, str) else "?", strict_mode=True)
-        except (binascii.Error, ValueError) as problem:
-            raise BadMessage("bad_audio", "media.payload is not base64") from problem
-        if len(samples) % self._sample_bytes:
-            raise BadMessage("bad_audio", "media.payload does not hold whole samples")
+        samples = payload_of(media, self._sample_bytes)
         if not samples:
             return []
         position = self._position(channel, media.get("timestamp"))
@@ -223,8 +214,9 @@ class TwilioDialect(Dialect):
         if milliseconds is None:
             return expected or 0
         stamped = milliseconds * self._rate // 1000
-        near = expected is not None and abs(stamped - expected) <= GAP_MS * self._rate // 1000
-        return expected if near and expected is not None else stamped
+        if expected is None or abs(stamped - expected) > GAP_MS * self._rate // 1000:
+            return stamped
+        return expected
 
 
 def _parse(message: str | bytes) -> Fields:
