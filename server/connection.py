@@ -150,9 +150,11 @@ class Connection:
 
     def _apply(self, actions: list[Action], now: float) -> None:
         for action in actions:
-            if self._leg.stage is Stage.CLOSED:
+            if isinstance(action, Audio):  # nearly all that comes
+                self._leg.take_audio(action, now)
+            elif self._leg.stage is Stage.CLOSED:
                 return
-            if isinstance(action, (Send, Close)):
+            elif isinstance(action, (Send, Close)):
                 self._put(action, now)
             else:
                 self._leg.carry_out(action, now)

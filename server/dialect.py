@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from server.directory import Place
 from streaming.call import CallSpec
@@ -141,9 +142,8 @@ class Follow:
     """Ask for all calls of the tenant: those in progress and those that begin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """Samples for the log."""
+class Audio(NamedTuple):
+    """Samples for the log; a tuple, because there is one for each 20 ms and a frozen dataclass takes twice as long."""
 
     channel: int
     """0 and up, or ``ALL_CHANNELS`` for interleaved samples."""

@@ -124,8 +124,6 @@ class Leg:
         """Do what the dialect made of a frame; what only a call in progress can take is dropped where there is none."""
         live = self._side if self.stage is Stage.LIVE else None
         match action:
-            case Audio() if live is not None:
-                self._take_audio(live, action, now)
             case Finalize(channel, marker) if live is not None:
                 live.finalize(channel, marker)
             case Dtmf(channel, digit) if live is not None:
@@ -145,8 +143,10 @@ class Leg:
             case _:
                 pass
 
-    def _take_audio(self, side: CallFeed | Part, audio: Audio, now: float) -> None:
-        if side.audio(audio, now):
+    def take_audio(self, audio: Audio, now: float) -> None:
+        """Add audio to the call; it is dropped where none is in progress."""
+        side = self._side
+        if side is None or self.stage is not Stage.LIVE or side.audio(audio, now):
             return
         limit = self._limits
         self.trouble(
@@ -271,7 +271,7 @@ class Leg:
                 self._part.joint.pulse(now)
             if now - self._acked_at >= self._limits.ack_s and self.stage is not Stage.HELD:
                 self._ack(now)
-        if self.stage is Stage.ENDING and self._part is not None and not self._part.joint.over.is_set():
+        if self._part is not None and self.stage is Stage.ENDING and not self._part.joint.over.is_set():
             self._watchdog.enter(Stage.ENDING, now)  # others go on with the call, so its last finals are not late yet
         overdue = self._watchdog.overdue(now)
         if overdue is not None:

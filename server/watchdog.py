@@ -81,10 +81,10 @@ class Watchdog:
         """Return what should have come; of an ``ANSWER`` this is told once for each time that it is worth asking."""
         here_s = now - self.since
         match self.stage:
-            case Stage.NEW if here_s >= self._start_s:
-                return Overdue.START
             case Stage.LIVE if now - self.heard_at >= self._idle_s:
                 return Overdue.FRAMES
+            case Stage.NEW if here_s >= self._start_s:
+                return Overdue.START
             case Stage.REJOINING if here_s >= HAND_OVER_S:
                 return Overdue.HANDOVER
             case Stage.REJOINING if now - self._asked_at >= ASK_AGAIN_S:
