@@ -31,6 +31,7 @@ from gpu.cost import Cost
 from gpu.engine import Engine
 from gpu.profile import Profile, write_profile
 from streaming.decoding import Kind, Window
+from tests.bench.beside import Used
 from tests.bench.corpus import SpeechNotFound, speech_folder
 from tests.bench.device_bay import Bay
 from tests.bench.device_carried import LIMIT_S, Carried
@@ -267,7 +268,6 @@ def main(
         "roofline": peak.source if peak else "unknown",
         "best shares of it": best_shares(tables[Part.COSTS]),
         "not measured": "; ".join(measuring.problems) or "nothing left out",
-        "took": took(store, plan),
     }
     summaries: dict[Part, dict[str, Value]] = {
         Part.COSTS: summary,
@@ -279,18 +279,15 @@ def main(
     for each, rows in tables.items():
         if rows:
             where = "-gpu" if device.startswith("cuda") else ""
-            publish(report(f"device-{each}{where}", settings, summaries[each], rows), each, console, markdown)
-    console.print(f"took {took(store, plan)}", highlight=False)
+            found = summaries[each] | {"took": took(store, plan, each)}
+            publish(report(f"device-{each}{where}", settings, found, rows), each, console, markdown)
+    measuring.tell(f"all together: {sum(store.spent.values(), Used())}")
 
 
-def took(store: Store, plan: Plan) -> str:
-    """What each part took, by the clock and of processors, and what it is made for."""
-    parts = [
-        f"{part} {wall_s:.0f} s, {cpu_s:.0f} s of processors"
-        + (f" (made for {plan.budgets_s[part]:g} s)" if part in plan.budgets_s else "")
-        for part, (wall_s, cpu_s) in store.spent.items()
-    ]
-    return "; ".join(parts)
+def took(store: Store, plan: Plan, part: str) -> str:
+    """What a part took, and what it is made for."""
+    made_for = f"; made for {plan.budgets_s[part]:g} s of a quiet machine" if part in plan.budgets_s else ""
+    return f"{store.spent[part]}{made_for}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ LIMIT_S: Final = 1.0
 CADENCES_S: Final = (1.0, 0.5)
 START_S: Final = 300.0
 """Seconds a device process may take to load its models."""
+ALONE: Final = ("alone_p50_ms", "alone_p95_ms", "others_cores")
+"""Columns of a single channel."""
 MOST_SESSIONS: Final = 150
 """Channels for which one process of the host is sure to be able to make the windows: sessions begin with no more."""
 
@@ -77,7 +79,7 @@ class Carried:
         return [
             self._named_row(rung)
             | {name: self._rows[self._key("modelled", rung)][name] for name in ("channels_modelled", "modelled_p95_ms")}
-            | self._rows.get(self._key("alone", rung), {"alone_p50_ms": None, "alone_p95_ms": None})
+            | self._rows.get(self._key("alone", rung), dict.fromkeys(ALONE))
             for rung in carried
         ]
 

@@ -49,6 +49,11 @@ class _Used:
     device_s: float
     machine_s: float
 
+    def others_cores(self, before: _Used) -> float:
+        """Processors that others used on average since an earlier moment."""
+        own_s = self.host_s + self.device_s - before.host_s - before.device_s
+        return round(max(0.0, self.machine_s - before.machine_s - own_s) / (self.at - before.at), 2)
+
 
 class Carrier:
     """A device process that is given channels.
@@ -90,6 +95,7 @@ class Carrier:
     async def alone(self, rung: Rung) -> Row:
         """Decode finals one after the other, with nothing beside them."""
         self._pool.set_rung(rung)
+        before = self._used()
         chance = random.Random(1)  # noqa: S311  lengths of utterances
         took: list[float] = []
         for number in range(LONE_FINALS):
@@ -100,12 +106,15 @@ class Carrier:
             await self._pool.decode(DecodeJob(next(self._numbers), "alone", 0, "bench", window, now, now + 1.0))
             took.append(HESITATION_S + time.monotonic() - now)
         found = percentiles(took)
-        return {"alone_p50_ms": round(1000 * found.p50), "alone_p95_ms": round(1000 * found.p95)}
+        return {
+            "alone_p50_ms": round(1000 * found.p50),
+            "alone_p95_ms": round(1000 * found.p95),
+            "others_cores": self._used().others_cores(before),
+        }
 
     def _row(self, channels: int, tally: Tally, before: _Used, after: _Used) -> Row:
         wall_s = after.at - before.at
         host_s, device_s = after.host_s - before.host_s, after.device_s - before.device_s
-        others_s = after.machine_s - before.machine_s - host_s - device_s
         memory = self._device.memory
         late_s = tally.late_s if isinstance(tally, Sitting) else 0.0
         some = tally.final.count > 0
@@ -118,7 +127,7 @@ class Carrier:
             "host_cpu_ms_per_channel_s": round(1000 * host_s / wall_s / channels, 2),
             "device_cpu_ms_per_channel_s": round(1000 * device_s / wall_s / channels, 2),
             "device_mib": memory.used_mib if memory else None,
-            "others_cores": round(max(0.0, others_s) / wall_s, 2),
+            "others_cores": after.others_cores(before),
         }
 
     @cached_property

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
 from rich.console import Console
 
 from gpu.errors import EngineError
+from tests.bench.beside import Stretch, Used
 from tests.bench.scoring import Value
 
 ENDS: Final = 2
@@ -40,8 +39,8 @@ class Store:
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     begun: dict[str, int] = field(default_factory=dict[str, int])
     """Measurements that did not come to an end, and how often."""
-    spent: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
-    """Seconds that parts took by the clock and of processors, all runs together."""
+    spent: dict[str, Used] = field(default_factory=dict[str, Used])
+    """What parts took, all runs together."""
 
     def load(self) -> bool:
         """Read what an earlier run left, and say whether there was anything of this machine and code."""
@@ -51,7 +50,7 @@ class Store:
         if kept["made_on"] != self.made_on:
             return False
         self.rows, self.begun = cast(dict[str, Row], kept["rows"]), cast(dict[str, int], kept["begun"])
-        self.spent = cast(dict[str, tuple[float, float]], kept["spent"])
+        self.spent = {part: Used(**used) for part, used in cast(dict[str, dict[str, float]], kept["spent"]).items()}
         return True
 
     def get(self, key: str, work: Callable[[], Row]) -> Row:
@@ -85,18 +84,18 @@ class Store:
     @contextmanager
     def spending(self, part: str) -> Generator[None]:
         """Count what a part takes; processes that were started in it count once they have ended."""
-        began, cpu_began = time.monotonic(), _processors_s()
+        stretch = Stretch()
         try:
             yield
         finally:
-            wall_s, cpu_s = self.spent.get(part, (0.0, 0.0))
-            self.spent[part] = wall_s + time.monotonic() - began, cpu_s + _processors_s() - cpu_began
+            self.spent[part] = self.spent.get(part, Used()) + stretch.used()
             self._write()
 
     def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
-        kept = {"made_on": self.made_on, "begun": self.begun, "spent": self.spent, "rows": self.rows}
+        spent = {part: asdict(used) for part, used in self.spent.items()}
+        kept = {"made_on": self.made_on, "begun": self.begun, "spent": spent, "rows": self.rows}
         part.write_text(json.dumps(kept, indent=1))
         part.replace(self.file)
 
@@ -131,9 +130,3 @@ class Measuring:
     def tell(self, line: str) -> None:
         """Tell how far it is."""
         self._console.print(line, highlight=False, markup=False)
-
-
-def _processors_s() -> float:
-    """Processor time of this process and of those below it that have ended, in seconds."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system

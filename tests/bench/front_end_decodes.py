@@ -21,6 +21,7 @@ from gpu.spec import DeviceSpec
 from streaming.audio import decode, encode
 from streaming.call import Encoding
 from streaming.decoding import Kind, Window
+from tests.bench.beside import Stretch
 from tests.bench.one_thread import on_one_thread
 from tests.bench.report import publish, report
 from tests.bench.scoring import Value
@@ -105,7 +106,10 @@ def main(
     """Measure decodes by front end."""
     on_one_thread()
     settings = {"model": "tiny.en", "windows": f"{SECONDS:g} s, mulaw, 8 kHz, partials"}
-    found = report(f"front-end-decodes-{device.partition(':')[0]}", settings, {}, rows(device))
+    stretch = Stretch()
+    measured = rows(device)
+    summary: dict[str, Value] = {"took": str(stretch.used())}
+    found = report(f"front-end-decodes-{device.partition(':')[0]}", settings, summary, measured)
     publish(found, "decodes by front end", Console(), markdown)
 
 

@@ -40,6 +40,7 @@ from gpu.whisper import WhisperEngine
 from streaming.call import CallSpec
 from streaming.channel import ChannelSettings
 from streaming.decoding import Hypothesis, Kind, Window
+from tests.bench.beside import Stretch
 from tests.bench.corpus import read_clips, speech_folder
 from tests.bench.replay import replay
 from tests.bench.report import publish, report
@@ -309,7 +310,9 @@ def main(
     }
     for name, measure in parts.items():
         if part in (None, name):
+            stretch = Stretch()
             rows, summary = measure()
+            summary |= {"took": str(stretch.used())}
             found = report(f"torch-{name}-{Path(model).name}", {"model": model, "every": every}, summary, rows)
             publish(found, f"{name}, {model}", console, markdown)
 

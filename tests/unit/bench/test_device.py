@@ -20,6 +20,7 @@ from gpu.spec import DeviceSpec
 from streaming.decoding import Float32Array, Hypothesis, Kind, Window
 from streaming.ladder import Rung
 from tests.bench import device_bay
+from tests.bench.beside import Used
 from tests.bench.device import Bench
 from tests.bench.device_bay import Bay
 from tests.bench.device_carried import Carried
@@ -221,12 +222,21 @@ def test_what_a_part_took_adds_up_over_runs(tmp_path: Path) -> None:
         sum(range(100_000))
     store = Store(tmp_path / "rows.json", "here")
     store.load()
-    wall_s, cpu_s = store.spent["costs"]
+    before = store.spent["costs"]
     with store.spending("costs"):
         sum(range(100_000))
 
-    assert store.spent["costs"][0] > wall_s > 0.0
-    assert store.spent["costs"][1] >= cpu_s >= 0.0
+    assert store.spent["costs"].wall_s > before.wall_s > 0.0
+    assert store.spent["costs"].cpu_s >= before.cpu_s >= 0.0
+
+
+def test_what_others_used_beside_a_measurement_is_told() -> None:
+    """Five seconds of twenty were its own, in ten by the clock: whoever reads the table must know."""
+    used = Used(wall_s=4.0, cpu_s=2.0, machine_s=4.0) + Used(wall_s=6.0, cpu_s=3.0, machine_s=16.0)
+
+    assert used.others_cores == 1.5
+    assert str(used) == "10 s, 5 s of processors, others 1.5 cores beside it"
+    assert Used().others_cores == 0.0
 
 
 def test_what_failed_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
