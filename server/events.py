@@ -12,6 +12,7 @@ from server.native import CLOSE_CODES
 from server.render import NativeView
 from server.routes import Route
 from streaming import messages
+from streaming.message_codec import dump
 from streaming.records import CallClosed, Partial
 
 
@@ -69,10 +70,10 @@ class EventsDialect(Dialect):
         match event:
             case Watched(call, labels):
                 self._view = NativeView(labels)
-                return [Send(messages.dump(messages.Watching(call, labels)))]
+                return [Send(dump(messages.Watching(call, labels)))]
             case Trouble(ill, text, retry_after_s):
                 error = messages.Error(ill, text, fatal=True, retry_after_s=retry_after_s)
-                return [Send(messages.dump(error)), Close(CLOSE_CODES[ill], ill)]
+                return [Send(dump(error)), Close(CLOSE_CODES[ill], ill)]
             case _:
                 return self._pass_on(event)
 
@@ -84,5 +85,5 @@ class EventsDialect(Dialect):
         message = self._view.render(event)
         if message is None:
             return []
-        sent = Send(messages.dump(message), f"partial {event.channel}" if isinstance(event, Partial) else None)
+        sent = Send(dump(message), f"partial {event.channel}" if isinstance(event, Partial) else None)
         return [sent, Close()] if isinstance(event, CallClosed) else [sent]

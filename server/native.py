@@ -32,6 +32,7 @@ from server.settings import Limits
 from streaming import messages
 from streaming.call import CallSpec
 from streaming.errors import BadMessage
+from streaming.message_codec import dump, parse
 from streaming.records import ALL_CHANNELS, UNTIMED, CallClosed, Final, Partial, Resumed
 
 POLICY: Constant = 1008
@@ -117,7 +118,7 @@ class NativeDialect(Dialect):
         if self._stage is not _Stage.NEW and not message.lstrip().startswith("{"):
             return self._fail("text_instead_of_audio", "audio must come in binary frames; text frames are JSON objects")
         try:
-            return self._control(messages.parse(message))
+            return self._control(parse(message))
         except BadMessage as problem:
             if self._stage is _Stage.NEW:
                 return self._fail(problem.code, str(problem))
@@ -265,4 +266,4 @@ def default_labels(channels: int) -> tuple[str, ...]:
 
 
 def _send(message: messages.ServerMessage, replaces: str | None = None) -> Send:
-    return Send(messages.dump(message), replaces)
+    return Send(dump(message), replaces)

@@ -17,6 +17,7 @@ from server.render import NativeView
 from streaming import messages
 from streaming.call import CallSpec, Encoding
 from streaming.errors import BadMessage
+from streaming.message_codec import dump
 from streaming.records import Partial
 
 ENCODINGS: Final = {
@@ -89,13 +90,13 @@ class GenericDialect(BridgeDialect):
         message = self._view.render(event)
         if message is None:
             return []
-        return [Send(messages.dump(message), f"partial {event.channel}" if isinstance(event, Partial) else None)]
+        return [Send(dump(message), f"partial {event.channel}" if isinstance(event, Partial) else None)]
 
     def complaint(self, code: str, message: str) -> list[Action]:
         """Say what is wrong, where anything is read."""
         if self._transcripts is Transcripts.NONE:
             return []
-        return [Send(messages.dump(messages.Error(code, message, fatal=True)))]
+        return [Send(dump(messages.Error(code, message, fatal=True)))]
 
 
 def _spec_of(upgrade: Upgrade) -> CallSpec:

@@ -27,6 +27,7 @@ from server.native import CLOSE_CODES
 from server.render import NativeView
 from server.routes import Resource, Route
 from streaming import messages
+from streaming.message_codec import dump, dump_of
 from streaming.records import CallClosed, Fence, Partial
 
 PATH = "/v1/calls"
@@ -97,13 +98,13 @@ class CallsDialect(Dialect):
             case Followed(places):
                 for place in places:
                     self._views[place.call] = NativeView(place.labels, interim=self._interim)
-                return [Send(messages.dump(messages.Calls(tuple(map(_summary, places)))))]
+                return [Send(dump(messages.Calls(tuple(map(_summary, places)))))]
             case Appeared(place):
                 self._views[place.call] = NativeView(place.labels, interim=self._interim)
-                return [Send(messages.dump(messages.CallOpened(place.call, place.labels, place.opened_at)))]
+                return [Send(dump(messages.CallOpened(place.call, place.labels, place.opened_at)))]
             case Trouble(ill, text, retry_after_s):
                 error = messages.Error(ill, text, fatal=True, retry_after_s=retry_after_s)
-                return [Send(messages.dump(error)), Close(CLOSE_CODES[ill], ill)]
+                return [Send(dump(error)), Close(CLOSE_CODES[ill], ill)]
             case Opened() | Rejoined() | GoAway() | Watched() | Acked() | Fence():
                 return []
             case _:
@@ -122,7 +123,7 @@ class CallsDialect(Dialect):
         if isinstance(event, CallClosed):
             del self._views[call]
         replaces = f"partial {event.channel} {call}" if isinstance(event, Partial) else None
-        return [Send(messages.dump_of(call, message), replaces)]
+        return [Send(dump_of(call, message), replaces)]
 
 
 def _summary(place: Place) -> messages.CallSummary:

@@ -19,6 +19,7 @@ from server.dialect import Action, Close, Dialect, Event, Send, Trouble, Upgrade
 from server.native import CLOSE_CODES
 from server.routes import Route
 from streaming import messages
+from streaming.message_codec import dump
 
 PERIOD_S: Final = 1.0
 """Seconds between two samples."""
@@ -231,7 +232,7 @@ class LoadDialect(Dialect):
         if not isinstance(event, Trouble):
             return []
         error = messages.Error(event.ill, event.message, fatal=True, retry_after_s=event.retry_after_s)
-        return [Send(messages.dump(error)), Close(CLOSE_CODES[event.ill], event.ill)]
+        return [Send(dump(error)), Close(CLOSE_CODES[event.ill], event.ill)]
 
     def tick(self, now: float) -> list[Action]:
         """Send what is new."""

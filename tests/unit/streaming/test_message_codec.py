@@ -10,6 +10,7 @@ from streaming import messages
 from streaming.call import AudioFormat, Encoding
 from streaming.decoding import Word
 from streaming.errors import BadMessage
+from streaming.message_codec import dump, dump_of, parse
 
 AUDIO = {"encoding": "linear16", "sample_rate": 16000, "channels": 2}
 
@@ -20,12 +21,12 @@ def start(**fields: object) -> str:
 
 def code_of(text: str) -> str:
     with pytest.raises(BadMessage) as refused:
-        messages.parse(text)
+        parse(text)
     return refused.value.code
 
 
 def test_a_start_carries_every_wish() -> None:
-    assert messages.parse(
+    assert parse(
         start(
             call="c-1",
             labels=["customer", "agent"],
@@ -65,14 +66,14 @@ def test_a_start_needs_nothing_but_its_audio_and_null_means_absent() -> None:
             "something_new": 1,
         }
     )
-    assert messages.parse(text) == messages.Start(audio=AudioFormat(Encoding.MULAW, 8000, 1))
+    assert parse(text) == messages.Start(audio=AudioFormat(Encoding.MULAW, 8000, 1))
 
 
 def test_the_other_messages_of_a_client() -> None:
-    assert messages.parse('{"type":"finalize","id":"7","channel":1}') == messages.Finalize("7", 1)
-    assert messages.parse('{"type":"finalize"}') == messages.Finalize("", None)
-    assert messages.parse('{"type":"keepalive"}') == messages.KeepAlive()
-    assert messages.parse('{"type":"close"}') == messages.Close()
+    assert parse('{"type":"finalize","id":"7","channel":1}') == messages.Finalize("7", 1)
+    assert parse('{"type":"finalize"}') == messages.Finalize("", None)
+    assert parse('{"type":"keepalive"}') == messages.KeepAlive()
+    assert parse('{"type":"close"}') == messages.Close()
 
 
 @pytest.mark.parametrize(
@@ -122,12 +123,12 @@ def test_times_are_written_in_milliseconds_and_an_absent_hint_is_left_out() -> N
     word = Word("hi", 0.1 + 0.2, 1 / 3, 2 / 3)
     final = messages.Final(0, "a", 0, 0.30000000004, 1 / 3, "hi", (word,), 2 / 3, "en", "m", "end", 1 / 3, 0.1)
 
-    written = json.loads(messages.dump(final))
+    written = json.loads(dump(final))
 
     assert written["words"] == [{"text": "hi", "start": 0.3, "end": 0.333, "confidence": 0.6667}]
     assert (written["start"], written["confidence"]) == (0.3, 0.6667)
-    assert "retry_after_s" not in json.loads(messages.dump(messages.Error("c", "m", fatal=False)))
-    assert json.loads(messages.dump(messages.Error("c", "m", fatal=True, retry_after_s=2.0)))["retry_after_s"] == 2.0
+    assert "retry_after_s" not in json.loads(dump(messages.Error("c", "m", fatal=False)))
+    assert json.loads(dump(messages.Error("c", "m", fatal=True, retry_after_s=2.0)))["retry_after_s"] == 2.0
 
 
 def test_who_follows_several_calls_is_told_which_call_it_is_without_single_words() -> None:
@@ -135,13 +136,13 @@ def test_who_follows_several_calls_is_told_which_call_it_is_without_single_words
     word = Word("hi", 0.1, 0.3, 0.9)
     final = messages.Final(0, "a", 4, 0.1, 0.3, "hi", (word,), 0.9, "en", "m", "end", 0.3, 0.1)
 
-    alone, among_others = json.loads(messages.dump(final)), json.loads(messages.dump_of("call-1", final))
+    alone, among_others = json.loads(dump(final)), json.loads(dump_of("call-1", final))
 
     del alone["words"]
     assert among_others == {**alone, "call": "call-1"}
 
     closed = messages.Closed("call-1", "end", audio_s=2.0, padded_s=0.0, finals=3)
-    assert json.loads(messages.dump_of("call-1", closed)) == {
+    assert json.loads(dump_of("call-1", closed)) == {
         "type": "closed",
         "call": "call-1",
         "reason": "end",
@@ -154,7 +155,7 @@ def test_the_calls_in_progress_are_listed() -> None:
     """Who follows all calls begins with those that are there already."""
     calls = messages.Calls((messages.CallSummary("call-1", ("caller", "agent"), 1.5),))
 
-    assert json.loads(messages.dump(calls)) == {
+    assert json.loads(dump(calls)) == {
         "type": "calls",
         "calls": [{"call": "call-1", "labels": ["caller", "agent"], "opened_at": 1.5}],
         "version": messages.VERSION,
