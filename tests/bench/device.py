@@ -228,9 +228,8 @@ def main(
         raise typer.BadParameter("no NVIDIA GPU, or no driver for it, was found on this machine; see nvidia-smi")
     plan = plan_of(device, models, engines, shapes, hold_s)
     box = machine()
-    store = Store(
-        FOLDER / f"device-{device.replace(':', '-')}-measured.json", f"{box['gpu'] or box['cpu']}, {box['commit']}"
-    )
+    kept = FOLDER / f"device-{device.replace(':', '-')}{plan.alone}-measured.json"
+    store = Store(kept, f"{box['gpu'] or box['cpu']}, {box['commit']}")
     if not fresh and store.load():
         console.print(f"goes on with {len(store.rows)} rows of {store.file}; --fresh begins anew")
     wanted = {part} if part else set(Part) - (set() if hold else {Part.HELD})
@@ -280,7 +279,7 @@ def main(
         if rows:
             where = "-gpu" if device.startswith("cuda") else ""
             found = summaries[each] | {"took": took(store, plan, each)}
-            publish(report(f"device-{each}{where}", settings, found, rows), each, console, markdown)
+            publish(report(f"device-{each}{where}{plan.alone}", settings, found, rows), each, console, markdown)
     measuring.tell(f"all together: {sum(store.spent.values(), Used())}")
 
 

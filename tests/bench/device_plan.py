@@ -53,6 +53,11 @@ class Plan:
         """Names of all that is loaded."""
         return (*self.models, *(shape + RANDOM for shape in self.shapes))
 
+    @property
+    def alone(self) -> str:
+        """Ends the names of tables of PyTorch without CTranslate2 beside it, which are others."""
+        return "-torch" if self.engines == ("torch",) else ""
+
     def streams_of(self, engine: str) -> tuple[int, ...]:
         """Numbers of streams to compare; on a processor PyTorch has one thread that decodes, whoever calls it."""
         return (1,) if engine == "torch" and not self.device.startswith("cuda") else self.streams
