@@ -67,15 +67,19 @@ async def test_a_wrong_key_is_refused_with_a_reason() -> None:
 @pytest.mark.parametrize("name", list(FRAMINGS))
 @pytest.mark.parametrize("key", [None, "right"], ids=["open", "with a key"])
 async def test_every_framing_carries_a_call_and_its_text(name: str, key: str | None) -> None:
-    """The load generator speaks three formats; each must reach both sides of the call."""
+    """The load generator speaks three formats; each must reach both sides of the call.
+
+    A bridge's caller reads the text on another connection, which may be there only after the first partials.
+    """
+    speech = Recording(AUDIO, b"\xff" * (3 * AUDIO.second_bytes))
     heard: list[Event] = []
     chosen = settings(auth__keys='{acme = ["right"]}') if key else settings()
     async with running(chosen) as server:
         framing = FRAMINGS[name](AUDIO, ("customer", "agent"), key)
-        played = await play(framing, server.url(""), SPEECH, key=key, on_event=heard.append)
+        played = await play(framing, server.url(""), speech, key=key, on_event=heard.append)
     finals = [event for event in heard if isinstance(event, Final)]
 
-    assert played.sent_s == pytest.approx(0.5)
+    assert played.sent_s == pytest.approx(3.0)
     assert {final.label for final in finals} == {"customer", "agent"}
     assert played.latencies.first_partial_s
 
