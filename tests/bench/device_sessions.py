@@ -64,7 +64,7 @@ class Sitting(Tally):
         one window of each final did not.
         """
         match record:
-            case FinalRecord(reason=EndReason.ENDPOINT | EndReason.CUT) if self._now() > self.counted_from:
+            case FinalRecord() if self._now() > self.counted_from:
                 spoken_s = record.speech_end - record.words[0].start
                 self.answered -= 1
                 self.partials += max(0, math.ceil((spoken_s - FIRST_PARTIAL_S) / self.cadence_s))
