@@ -26,7 +26,7 @@ JOIN_SHARE: Final = 0.25
 """Of a shard's calls that may be new: more could ask for more than was foreseen before anybody sees it."""
 
 FEW_CALLS: Final = 4
-"""New calls that are taken in any case, if there is room."""
+"""New calls that are taken in any case, if there is room: fewer where it was measured that so many might not fit."""
 
 SURE: Final = 1.25
 """How many times more than expected a few calls are believed to need where it was measured what windows cost: people
@@ -69,7 +69,8 @@ def room(last: float, settled: int, young: int, expected: float, *, sure: int | 
     if settled:  # the young are in ``last``, too, as far as they are seen: this much may be wrong, but not more
         each = max(each, min(last / settled, WARY * expected))
     spare = FULL - max(last, each * (settled + young))
-    newcomers = max(FEW_CALLS, sure or 0)
+    few = FEW_CALLS if sure is None else min(FEW_CALLS, int((1.0 - last) / (SURE * each)))  # dear ones may not fit
+    newcomers = max(few, sure or 0)
     if settled or sure is None:
         newcomers = max(newcomers, int(JOIN_SHARE * FULL / each))
     least = 0 if settled or young else 1

@@ -16,9 +16,6 @@ from trunkline import Audio, Refused, connect
 
 pytestmark = pytest.mark.e2e
 
-FEW: Final = 4
-"""Calls that any server takes that carries them at its last rung."""
-
 MANY: Final = 64
 """More than two processor cores carry."""
 
@@ -48,7 +45,7 @@ async def test_a_cold_server_takes_what_it_can_carry_at_once_and_tells_the_other
                 refused.append(problem)
     print(f"{taken} calls were taken at once, {room} had been announced")  # noqa: T201 - a measurement
 
-    assert taken == room >= FEW
+    assert taken == room >= 1
     [last] = refused
     assert last.status == OVERLOADED
     assert last.retry_after_s is not None
