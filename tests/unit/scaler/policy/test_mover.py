@@ -131,22 +131,26 @@ def test_calls_that_are_over_are_forgotten() -> None:
 @settings(max_examples=20, deadline=None)
 @given(
     loads=st.lists(st.lists(st.floats(0.001, 0.2), max_size=15), min_size=2, max_size=5),
+    noise=st.sampled_from([0.0, 0.03]),
     seed=st.integers(0, 1 << 32),
     lag=st.integers(0, 4),
 )
 def test_constant_load_comes_to_rest_and_no_call_moves_twice_in_half_a_minute(
-    loads: Sequence[Sequence[float]], seed: int, lag: int
+    loads: Sequence[Sequence[float]], noise: float, seed: int, lag: int
 ) -> None:
-    """Measurements are noisy and seconds old, as they are in life."""
+    """Measurements are noisy and seconds old, as they are in life: where loads lie at the edge noise may ask for a last
+    move at any time, but for no more than one of a place, and for none back to where a call was before."""
     rng = thrown(seed)
     mover = Mover[int](BETWEEN_SHARDS)
     weight = dict(enumerate(load for held in loads for load in held))
     where = dict(enumerate(at for at, held in enumerate(loads) for _ in held))
     seen: list[list[float]] = []
     moved: list[tuple[int, int]] = []
+    left: set[tuple[int, str]] = set()
+    late: list[str] = []
     for now in range(600):
         sums = [sum(weight[call] for call, at in where.items() if at == place) for place in range(len(loads))]
-        seen.append([total * rng.uniform(0.97, 1.03) for total in sums])
+        seen.append([total * rng.uniform(1 - noise, 1 + noise) for total in sums])
         measured = seen[max(0, now - lag)]
         places = [
             Place(
@@ -159,7 +163,12 @@ def test_constant_load_comes_to_rest_and_no_call_moves_twice_in_half_a_minute(
         for move in mover.tick(places, now):
             where[move.item] = int(move.target)
             moved.append((now, move.item))
+            if now > 400:
+                late.append(move.origin)
+                assert noise
+                assert (move.item, move.target) not in left
+            left.add((move.item, move.origin))
 
     for now, call in moved:
         assert sum(other == call and abs(when - now) < REST_S for when, other in moved) == 1
-    assert [when for when, _ in moved if when > 400] == []
+    assert len(late) == len(set(late))
