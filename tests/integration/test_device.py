@@ -122,7 +122,7 @@ async def pool_of(*specs: DeviceSpec, observer: Recorder | None = None) -> Async
 
 def ask(number: int, deed: Deed = Deed.ANSWER, kind: Kind = FINAL, **more: Any) -> DecodeJob:
     call = more.pop("call", f"call-{number}")
-    return told(job(kind, call, deadline=time.monotonic() + 5, **more), deed, number)
+    return told(job(kind, call, deadline=time.monotonic() + LONG_S, **more), deed, number)
 
 
 async def all_of(pool: DevicePool, jobs: Sequence[DecodeJob]) -> list[Hypothesis | BaseException]:
@@ -854,7 +854,8 @@ async def test_unlike_windows_of_many_calls_share_a_devices_batches_and_keep_the
     spec = DeviceSpec(name="one", models=("tiny.en",), stuck_after_s=60.0)
     observer = Recorder()
     jobs = [
-        replace(job(each.kind, f"{n}", deadline=time.monotonic() + 9), window=each) for n, each in enumerate(windows)
+        replace(job(each.kind, f"{n}", deadline=time.monotonic() + LONG_S), window=each)
+        for n, each in enumerate(windows)
     ]
     async with DevicePool([spec], Rung("tiny.en", "tiny.en"), observer=observer) as pool, asyncio.timeout(120):
         await pool.ready()
