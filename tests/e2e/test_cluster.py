@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from tests.support.cluster import READY_S, SLOTS, Cluster, cluster_on, start_bro
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.ports import free_ports
 from tests.support.servers import ServerProcess, until
-from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
+from tests.support.tones import GAP_S, PAUSE_S, WORD_S, Sentence, flat, interleaved, sentences, spoken
 from trunkline import Audio, Quality
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
@@ -31,6 +32,11 @@ HURT_AT_S: Final = 4.0
 AGAIN_WITHIN_S: Final = 10.0
 """What is promised: seconds until partials come again after the loss of a shard."""
 ASLEEP_S: Final = 6.0
+MOVES: Final = 104
+"""Of slots, while one call goes on."""
+SENTENCE_S: Final = 5 * (WORD_S + GAP_S) + PAUSE_S
+MOST: Final = 50
+"""Sentences of each side, if moving them takes as long as that."""
 AWAY_S: Final = 5.0
 TOLD_WITHIN_S: Final = 2.0
 """What is promised: seconds until calls are told that the log is away; a busy machine is given one more."""
@@ -59,10 +65,22 @@ def gateway_of(cluster: Cluster) -> ServerProcess:
 
 
 def the_busy_shard(cluster: Cluster) -> ServerProcess:
-    """Find who serves the one call, by what the shards say of themselves."""
+    """Find who serves the one call, by what the shards say of themselves; its slot may be on its way just now."""
     alive = [shard for shard in cluster.shards.values() if shard.process.poll() is None]
-    (busy,) = [shard for shard in alive if shard.metric("trunkline_shard_calls") > 0]
-    return busy
+    found: list[ServerProcess] = []
+
+    def found_one() -> bool:
+        found[:] = [shard for shard in alive if shard.metric("trunkline_shard_calls") > 0]
+        return len(found) == 1
+
+    until(found_one, 10.0, "one shard to have the call")
+    return found[0]
+
+
+def name_of(shard: ServerProcess) -> str:
+    """Return what a shard calls itself in the log."""
+    (started,) = [line for line in shard.written().splitlines() if '"event": "shard.starting"' in line]
+    return str(json.loads(started)["name"])
 
 
 def no_word_is_missing_or_there_twice(caller: Caller, *sides: list[Sentence]) -> None:
@@ -102,7 +120,7 @@ async def test_a_shard_that_is_asked_to_stop_gives_its_calls_away_and_they_go_on
         await caller.play(audio)
 
     no_word_is_missing_or_there_twice(caller, CUSTOMER, AGENT)
-    assert await asyncio.to_thread(leaving.process.wait, 10.0) == 0
+    assert await asyncio.to_thread(leaving.process.wait, 30.0) == 0
     again_s = caller.first_partial_after(asked_at, HURT_AT_S) - asked_at
     print(f"partials again {again_s:.1f} s after the shard was asked to stop")  # noqa: T201 - a measurement
     assert again_s < MOVED_WITHIN_S
@@ -135,25 +153,33 @@ async def test_a_call_that_is_moved_to_and_fro_loses_nothing(cluster: Cluster, b
     """As an operator or a policy moves it: one claim each time."""
     await asyncio.to_thread(cluster.start)
     gateway = gateway_of(cluster)
-    audio = interleaved(spoken(CUSTOMER), spoken(AGENT))
+    said = sentences(MOST, seed=1), sentences(MOST, seed=2)
+    audio = interleaved(*map(spoken, said))
     settings = KafkaSettings(broker.bootstrap, prefix=cluster.prefix, slots=SLOTS)
+    shards = [name_of(shard) for shard in cluster.shards.values()]
     log = await KafkaLog.connect(settings)
-    async with calling(gateway.url, AUDIO) as caller:
-        playing = asyncio.create_task(caller.play(audio))
-        moves = 0
-        while not playing.done():
-            await asyncio.sleep(0.7)
-            owners = await newest_owners(log)
-            for slot, owner in owners.items():
-                (other,) = {*owners.values()} - {owner}
-                await log.append(Topic.CONTROL, 0, f"claim/{slot}", encode(Claim(slot, other, "a test", "moved")))
-                moves += 1
-        await playing
-    await log.close()
+    try:
+        async with calling(gateway.url, AUDIO) as caller:
+            moving = asyncio.create_task(move_all(log, shards))
+            count = 0
+            while not moving.done() and count < MOST:
+                count += 1
+                await caller.play(audio, PAUSE_S + count * SENTENCE_S)
+            await moving
+    finally:
+        await log.close()
 
-    no_word_is_missing_or_there_twice(caller, CUSTOMER, AGENT)
-    print(f"{moves} moves")  # noqa: T201 - a measurement
-    assert moves > 100
+    no_word_is_missing_or_there_twice(caller, *(side[:count] for side in said))
+    print(f"{MOVES} moves under {count} sentences of each side")  # noqa: T201 - a measurement
+
+
+async def move_all(log: KafkaLog, shards: Sequence[str]) -> None:
+    """Move every slot to the other shard, again and again."""
+    for _ in range(0, MOVES, SLOTS):
+        await asyncio.sleep(0.7)
+        for slot, owner in (await newest_owners(log)).items():
+            (other, *_) = (name for name in shards if name != owner)
+            await log.append(Topic.CONTROL, 0, f"claim/{slot}", encode(Claim(slot, other, "a test", "moved")))
 
 
 async def newest_owners(log: KafkaLog) -> dict[int, str]:
@@ -228,4 +254,4 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> N
         assert not shard.is_ready
         shard.process.terminate()
 
-        assert await asyncio.to_thread(shard.process.wait, 10.0) == 0
+        assert await asyncio.to_thread(shard.process.wait, 30.0) == 0
