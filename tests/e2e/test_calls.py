@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Final
 
 import pytest
@@ -66,9 +65,8 @@ async def test_two_hundred_sockets_that_never_speak_do_not_disturb_who_does(scri
         slowest_s = max(final.latency_s for final in caller.finals)
         print(f"slowest final beside {SILENT_SOCKETS} silent sockets: {slowest_s:.2f} s")  # noqa: T201 - a measurement
         assert slowest_s < 2.0
-        began = time.monotonic()
-        await asyncio.gather(*(socket.wait_closed() for socket in silent))  # the server's limit for a start is 10 s
-        assert time.monotonic() - began < 15.0
+        async with asyncio.timeout(60.0):  # the server's limit for a start is 10 s
+            await asyncio.gather(*(socket.wait_closed() for socket in silent))
         assert {socket.close_code for socket in silent} == {4408}
     finally:
         await asyncio.gather(*(socket.close() for socket in silent))

@@ -149,6 +149,7 @@ async def test_a_shard_that_slept_finds_its_slots_taken_and_what_it_wrote_does_n
     assert gateway.metric("trunkline_final_gap_total") == 0
 
 
+@pytest.mark.timeout(300)
 async def test_a_call_that_is_moved_to_and_fro_loses_nothing(cluster: Cluster, broker: KafkaCluster) -> None:
     """As an operator or a policy moves it: one claim each time."""
     await asyncio.to_thread(cluster.start)

@@ -109,7 +109,7 @@ def test_a_command_does_what_its_page_says(command: str, served: ServerProcess) 
     program, *rest = command.split()
     if program == "make":
         done = subprocess.run(  # noqa: S603 - our own
-            make(rest[0], "--dry-run"), cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+            make(rest[0], "--dry-run"), cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
         )
         assert done.stdout.splitlines()[-1].endswith(MADE[rest[0]])
         return
@@ -177,7 +177,7 @@ def test_every_path_of_the_readme_is_served(served: ServerProcess) -> None:
 def test_the_printed_defaults_are_settings_and_are_the_defaults(tmp_path: Path) -> None:
     """The file that people begin with must change nothing until they change it, nor when they uncomment it."""
     printed = subprocess.run(
-        [sys.executable, "-m", "server", "defaults"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-m", "server", "defaults"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     ).stdout
     as_printed, uncommented = tmp_path / "printed.toml", tmp_path / "uncommented.toml"
     as_printed.write_text(printed, "utf-8")

@@ -26,13 +26,17 @@ from streaming.log.kafka import KafkaLog, KafkaSettings
 from tests.support.calls import Caller, calling
 from tests.support.cluster import SLOTS, cluster_on, start_broker
 from tests.support.kafka_broker import KafkaCluster
-from tests.support.tones import flat, interleaved, sentences, spoken
+from tests.support.tones import GAP_S, PAUSE_S, WORD_S, flat, interleaved, sentences, spoken
 from trunkline import Audio
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 AUDIO: Final = Audio("mulaw", 8000, channels=2)
-CUSTOMER, AGENT = sentences(3, seed=1), sentences(3, seed=2)
+SENTENCE_S: Final = 5 * (WORD_S + GAP_S) + PAUSE_S
+AT_LEAST: Final = 3
+"""Sentences of each side."""
+MOST: Final = 30
+"""The same, if it takes as long until something is moved."""
 CALLS: Final = 3
 WINDOW_S: Final = 0.12
 """Seconds the slow shard's device takes for each window: the calls then ask for all that it can do."""
@@ -83,11 +87,14 @@ def moved_to(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("trunkline_moves_total", {"reason": "moved"}) or 0.0
 
 
+@pytest.mark.timeout(300)
 async def test_slots_of_a_saturated_shard_go_to_an_idle_one_in_the_middle_of_calls(
     broker: KafkaCluster, tmp_path: Path
 ) -> None:
     """Who leads sees it by what shards say of themselves; no word is lost, and the slow shard takes nothing back."""
-    audio = interleaved(spoken(CUSTOMER), spoken(AGENT))
+    said = sentences(MOST, seed=1), sentences(MOST, seed=2)
+    audio = interleaved(*map(spoken, said))
+    count = 0
     async with AsyncExitStack() as stack:
         cluster = stack.enter_context(cluster_on(broker.bootstrap, tmp_path, prefix="uneven"))
         gateway = cluster.start_gateway("gateway")
@@ -95,14 +102,16 @@ async def test_slots_of_a_saturated_shard_go_to_an_idle_one_in_the_middle_of_cal
         await asyncio.to_thread(cluster.await_ready, gateway)
         callers: list[Caller] = [await stack.enter_async_context(calling(gateway.url, AUDIO)) for _ in range(CALLS)]
         quick = await stack.enter_async_context(shard_on(broker, "uneven", "quick", 0.0))
-        await asyncio.gather(*(caller.play(audio) for caller in callers))
+        while count < AT_LEAST or (not moved_to(quick) and count < MOST):
+            count += 1
+            await asyncio.gather(*(caller.play(audio, PAUSE_S + count * SENTENCE_S) for caller in callers))
         for caller in callers:
             await caller.call.close()
             await caller.listening
-        print(f"{moved_to(quick):.0f} slots were moved")  # noqa: T201 - a measurement
+        print(f"{moved_to(quick):.0f} slots were moved under {count} sentences")  # noqa: T201 - a measurement
 
         assert moved_to(quick) >= 1
         assert moved_to(slow) == 0
         for caller in callers:
-            assert caller.words(0) == flat(CUSTOMER)
-            assert caller.words(1) == flat(AGENT)
+            for channel, side in enumerate(said):
+                assert caller.words(channel) == flat(side[:count])
