@@ -42,9 +42,11 @@ class CallOpened:
     spec: CallSpec
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Samples of one channel, or of all channels interleaved."""
+class AudioChunk(typing.NamedTuple):
+    """Samples of one channel, or of all channels interleaved.
+
+    A tuple, unlike the others: it is nearly all that is written and read, and is made in half the time.
+    """
 
     call: str
     sequence: int

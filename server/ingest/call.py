@@ -303,11 +303,16 @@ class IngestedCall:
         if resumed is None:
             return
         for offset, record in list(self._unwritten.items()):
-            if isinstance(record, AudioChunk) and record.sequence < resumed.next_sequence:
+            again: AudioChunk | DtmfReceived
+            if isinstance(record, DtmfReceived):
+                again = replace(record, connection=self._connection)
+            elif record.sequence >= resumed.next_sequence:
+                again = record._replace(connection=self._connection)
+            else:
                 del self._unwritten[offset]
                 self._done(offset)
                 continue
-            self._unwritten[offset] = again = replace(record, connection=self._connection)
+            self._unwritten[offset] = again
             await self._append(again, offset)
 
     async def _end(self, reason: str) -> None:

@@ -88,6 +88,7 @@ chunks = st.builds(
     st.integers(0, ALL_CHANNELS),
     st.integers(-(2**63), 2**63 - 1),
     st.binary(max_size=300),
+    st.integers(0, 2**32 - 1),
 )
 KINDS = [kind for kind in get_args(Record) if kind is not AudioChunk]
 
