@@ -1,8 +1,6 @@
-"""The shard's side of its devices: keeps their processes alive, hands each job to one, answers each exactly once.
+"""The shard's side of its devices: keeps their processes alive, and hands them the jobs.
 
-A device may die at any moment. The jobs it had only queued go to another device at once. Those that were inside the
-engine are suspects, for one of them may be why: they are tried again one at a time, each in a batch of its own, and the
-one that takes a second device with it is failed alone.
+A device may die at any moment. It is started again, and ``gpu.jobs`` finds other devices for what it had.
 """
 
 from __future__ import annotations
@@ -15,16 +13,15 @@ from typing import Final, Self
 
 import structlog
 
-from gpu.batcher import Why
 from gpu.child import Child
-from gpu.errors import DeviceLost, JobCancelled, JobFailed, Superseded
-from gpu.member import Member, Pending
+from gpu.errors import JobFailed, Superseded
+from gpu.jobs import Jobs
+from gpu.member import Member
 from gpu.spec import DeviceSpec
 from gpu.status import DeviceState, PoolObserver, PoolStatus, Unobserved
 from gpu.wire import (
     Answered,
     Began,
-    Cancel,
     Failed,
     Fault,
     FaultKind,
@@ -34,10 +31,9 @@ from gpu.wire import (
     Ready,
     SetRung,
     Start,
-    Submit,
     Undone,
 )
-from streaming.decoding import DecodeJob, Hypothesis, Kind
+from streaming.decoding import DecodeJob, Hypothesis
 from streaming.ladder import Rung
 
 __all__ = ["DevicePool"]
@@ -49,9 +45,6 @@ BACK_OFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 STEADY_S: Final = 60.0
 """Seconds a device must have been ready for its restarts to count from the beginning again."""
-
-DEATHS: Final = 2
-"""Devices a job may take with it before it is failed."""
 
 
 class DevicePool:
@@ -82,12 +75,9 @@ class DevicePool:
             device.wanted.set()
         self._observer = observer or Unobserved()
         self._clock = clock
-        self._pending: dict[int, Pending] = {}
-        self._stranded: dict[int, Pending] = {}  # without a device, in the order of coming
-        self._partials: dict[tuple[str, int], Pending] = {}
+        self._jobs = Jobs(self._devices, clock)
         self._keepers: list[asyncio.Task[None]] = []
         self._some_ready = asyncio.Event()
-        self._closed = False
         self._rung = rung
         self._check(rung)
 
@@ -110,12 +100,11 @@ class DevicePool:
 
     async def close(self) -> None:
         """End all devices; jobs that are not answered get ``DeviceLost``."""
-        self._closed = True
+        self._jobs.close()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for pending in list(self._pending.values()):
-            _fail(pending, DeviceLost("the devices are shut down"))
+        self._jobs.fail_all()
 
     def set_rung(self, rung: Rung) -> None:
         """Put other models in force, for what waits and for what comes.
@@ -138,13 +127,7 @@ class DevicePool:
         """
         device = self._named(name)
         device.held = True
-        for number in sorted(device.jobs):
-            pending = self._pending[number]
-            if pending.answer.done() or not any(self._may_take(other, pending) for other in self._devices):
-                continue
-            device.send(Cancel(number))
-            device.let_go(number)
-            self._place(pending)
+        self._jobs.move_from(device)
 
     def resume(self, name: str) -> None:
         """Give a device jobs again, and start its process if it is down.
@@ -155,7 +138,7 @@ class DevicePool:
         device = self._named(name)
         device.held = False
         device.wanted.set()
-        self._resettle()
+        self._jobs.resettle()
 
     def restart(self, name: str) -> None:
         """Let a device finish what it has and start its process again.
@@ -195,7 +178,7 @@ class DevicePool:
     def status(self) -> PoolStatus:
         """What is known now; cheap."""
         devices = tuple(device.status(self._clock()) for device in self._devices)
-        return PoolStatus(devices, len(self._stranded), self._rung)
+        return PoolStatus(devices, self._jobs.stranded, self._rung)
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
@@ -211,86 +194,11 @@ class DevicePool:
             JobFailed: If no device can decode it.
             DeviceLost: If the pool is closed.
         """
-        if self._closed:
-            raise DeviceLost("the devices are shut down")
-        if job.job in self._pending:
-            raise ValueError(f"job {job.job} is being decoded already")
-        pending = Pending(job, asyncio.get_running_loop().create_future())
-        self._pending[job.job] = pending
-        try:
-            self._take_in(pending)
-            return await pending.answer
-        finally:
-            self._let_go(pending)
+        return await self._jobs.decode(job)
 
     def cancel(self, number: int) -> None:
         """Give up a job, wherever it is; one that is unknown or answered is left alone."""
-        if number in self._pending:
-            _fail(self._pending[number], JobCancelled("cancelled by whoever asked"))
-
-    def _take_in(self, pending: Pending) -> None:
-        job = pending.job
-        model = job.window.model
-        if model is not None and not any(model in device.spec.models for device in self._devices):
-            _fail(pending, JobFailed(f"no device holds the model {model}"))
-            return
-        channel = (job.call, job.channel)
-        older = self._partials.get(channel)
-        if older is not None and older.device is None:
-            _fail(older, Superseded(Why.SUPERSEDED.value))
-        # The device that still has the channel's partial in its queue is the one that can replace it there.
-        preferred = older.device if older is not None else None
-        if job.window.kind is Kind.PARTIAL:
-            self._partials[channel] = pending
-        self._place(pending, preferred)
-
-    def _let_go(self, pending: Pending) -> None:
-        """Forget a job that is answered, or whose caller is gone."""
-        job = pending.job
-        if pending.answer.done() and not pending.answer.cancelled():
-            pending.answer.exception()  # seen: a caller cancelled at that very moment cannot take it any more
-        self._pending.pop(job.job, None)
-        self._stranded.pop(job.job, None)
-        if self._partials.get((job.call, job.channel)) is pending:
-            del self._partials[job.call, job.channel]
-        device = pending.device
-        if device is None:
-            return
-        if job.job in device.jobs:  # nobody said that the device is done with it
-            device.send(Cancel(job.job))
-            device.jobs.discard(job.job)
-        if device.suspect == job.job:
-            device.suspect = None
-            self._resettle()
-
-    def _place(self, pending: Pending, preferred: Member | None = None) -> None:
-        """Hand a job to a device, or keep it until one can take it."""
-        candidates = [device for device in self._devices if self._may_take(device, pending)]
-        if not candidates:
-            pending.device = None
-            self._stranded[pending.job.job] = pending
-            return
-        now = self._clock()
-        device = min(candidates, key=lambda each: each.expected_s(now))
-        if preferred in candidates and preferred and not preferred.held_up_s(now):
-            device = preferred
-        pending.device = device
-        self._stranded.pop(pending.job.job, None)
-        device.jobs.add(pending.job.job)
-        if pending.deaths:
-            device.suspect = pending.job.job
-        device.send(Submit(pending.job, alone=pending.deaths > 0))
-
-    def _may_take(self, device: Member, pending: Pending) -> bool:
-        model = pending.job.window.model
-        holds = model is None or model in device.spec.models
-        # One suspect at a time: should the device die again, it is clear over which job.
-        return device.takes_jobs and holds and (not pending.deaths or device.suspect is None)
-
-    def _resettle(self) -> None:
-        for pending in list(self._stranded.values()):
-            if not pending.answer.done():
-                self._place(pending)
+        self._jobs.cancel(number)
 
     # --- messages of a device --------------------------------------------------------------------------------------
 
@@ -302,9 +210,9 @@ class DevicePool:
                 device.running.update(jobs)
             case Undone(number, why):
                 self._observer.job_undone(device.spec.name, why)
-                self._settle(device, number, Superseded(why.value))
+                self._jobs.settle(device, number, Superseded(why.value))
             case Failed(number, problem):
-                self._settle(device, number, JobFailed(problem))
+                self._jobs.settle(device, number, JobFailed(problem))
             case LoadReport(load, drifting, memory):
                 device.load, device.drifting, device.memory = load, drifting, memory
                 device.reported_at = self._clock()
@@ -314,7 +222,7 @@ class DevicePool:
                 self._observer.device_timed(device.spec.name, timings)
                 self._change(device, DeviceState.READY)
                 device.send(SetRung(self._rung))
-                self._resettle()
+                self._jobs.resettle()
             case Fault(kind, problem, suspects, fatal):
                 self._fault(device, kind, problem)
                 device.accused = suspects or device.accused
@@ -329,21 +237,8 @@ class DevicePool:
     def _answered(self, device: Member, message: Answered) -> None:
         device.took(message.seconds, len(message.jobs))
         for number, hypothesis in zip(message.jobs, message.hypotheses, strict=True):
-            self._settle(device, number, hypothesis)
+            self._jobs.settle(device, number, hypothesis)
         self._observer.batch_done(device.spec.name, message.model, message.beam, message.hypotheses, message.longest_s)
-
-    def _settle(self, device: Member, number: int, outcome: Hypothesis | Exception) -> None:
-        device.running.discard(number)
-        if number not in device.jobs:
-            return  # cancelled meanwhile, or given to another device
-        device.jobs.discard(number)
-        answer = self._pending[number].answer
-        if answer.done():
-            return
-        if isinstance(outcome, Hypothesis):
-            answer.set_result(outcome)
-        else:
-            answer.set_exception(outcome)
 
     def _fault(self, device: Member, kind: FaultKind, problem: str) -> None:
         log.warning("device.fault", device=device.spec.name, kind=kind.value, problem=problem)
@@ -375,9 +270,8 @@ class DevicePool:
                 device.child = child
                 child.send(Start(device.spec, self._rung, device.timings))
                 await child.gone()
-                self._bereave(
-                    device, silent=child.fell_silent
-                )  # before waiting for the process: a driver may take seconds to let go of it
+                # Before waiting for the process: a driver may take seconds to let go of it.
+                self._lose(device, silent=child.fell_silent)
                 fault = await child.ended()
             if fault is not None and device.ready_at is not None:
                 device.deaths += 1
@@ -387,40 +281,13 @@ class DevicePool:
             self._fault(device, FaultKind.START, f"its process cannot be kept: {type(problem).__name__}: {problem}")
         finally:
             device.child = None
-            self._bereave(device)
+            self._lose(device)
 
-    def _bereave(self, device: Member, *, silent: bool = False) -> None:
-        """Find other devices for the jobs of a dead one.
-
-        Args:
-            device: Whose process is gone, or as good as gone.
-            silent: Whether it just fell silent. Machines do that to processes, so nothing that was inside is tried
-                alone for it, which would take a batch's time for every window of a batch, unless it happens again.
-        """
+    def _lose(self, device: Member, *, silent: bool = False) -> None:
+        """Count on a device no more: its process is gone, or as good as gone."""
         device.load = device.reported_at = device.memory = None
         self._change(device, DeviceState.DOWN)
-        guilty = device.running if device.accused is None else set(device.accused)
-        held = [self._pending[number] for number in sorted(device.jobs)]
-        device.jobs, device.running, device.suspect = set(), set(), None
-        for pending in held:
-            if pending.job.job in guilty and silent and not pending.spared:
-                pending.spared = True
-            elif pending.job.job in guilty:
-                pending.deaths += 1
-            pending.device = None
-            if pending.answer.done():
-                continue
-            if self._is_outdated(pending.job):
-                _fail(pending, Superseded(Why.SUPERSEDED.value))
-            elif pending.deaths >= DEATHS:
-                _fail(pending, JobFailed(f"{DEATHS} devices died over it: {device.problem}"))
-            else:
-                self._stranded[pending.job.job] = pending
-        self._resettle()
-
-    def _is_outdated(self, job: DecodeJob) -> bool:
-        newest = self._partials.get((job.call, job.channel))
-        return job.window.kind is Kind.PARTIAL and newest is not None and newest.job.job > job.job
+        self._jobs.bereave(device, silent=silent)
 
     def _change(self, device: Member, state: DeviceState) -> None:
         if device.state is state:
@@ -438,8 +305,3 @@ class DevicePool:
                 if model not in device.spec.models:
                     held = ", ".join(device.spec.models)
                     raise ValueError(f"device {device.spec.name} does not hold the model {model}; it holds {held}")
-
-
-def _fail(pending: Pending, problem: Exception) -> None:
-    if not pending.answer.done():
-        pending.answer.set_exception(problem)
