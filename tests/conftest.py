@@ -14,7 +14,7 @@ from hypothesis import settings
 OUR_PACKAGES: Final = [name for name in ("server", "streaming", "gpu", "scaler", "trunkline") if find_spec(name)]
 """Where a blocking call is our fault; what tests themselves do, such as reading a sample, blocks nobody."""
 TIME_LIMITS_S: Final = {"kafka": 120, "e2e": 180, "device": 300, "bench": 3600}
-"""Seconds a test of this kind may take where it does not say itself; the others have the 20 s of pyproject.toml."""
+"""Seconds a test of this kind may take where it does not say itself; the others have the 60 s of pyproject.toml."""
 
 # The machine is shared and its speed varies, so a slow example says nothing; a failing one prints how to get it again.
 settings.register_profile("trunkline", deadline=None, print_blob=True)

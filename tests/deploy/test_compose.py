@@ -121,7 +121,7 @@ def test_the_entry_passes_calls_and_the_page_where_it_is_wanted(tmp_path: Path, 
             environment = {**os.environ, "TRUNKLINE_PAGE": page}
             with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as haproxy:  # noqa: S603 - Debian's own
                 try:
-                    until(lambda: answer(port, "/v1/stream") == 200, 10.0, "HAProxy to pass calls", haproxy)
+                    until(lambda: answer(port, "/v1/stream") == 200, 60.0, "HAProxy to pass calls", haproxy)
                     assert {answer(port, path) for path in ("/v2", "/v3/ws", "/bridges/twilio")} == {200}
                     assert {answer(port, path) for path in ("/", "/live", "/live/app.js")} == {
                         200 if page == "true" else 404

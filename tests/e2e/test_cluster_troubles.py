@@ -23,7 +23,7 @@ from tests.support.servers import ServerProcess, until
 from tests.support.tones import Sentence, flat, interleaved, sentences, spoken
 from trunkline import Audio, Quality
 
-pytestmark = [pytest.mark.kafka, pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 AUDIO: Final = Audio("mulaw", 8000, channels=2)
 CUSTOMER, AGENT = sentences(3, seed=3), sentences(2, seed=4)

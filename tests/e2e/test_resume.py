@@ -22,7 +22,6 @@ CALLERS: Final = 4
 SENTENCES: Final = 6
 
 
-@pytest.mark.timeout(90)
 async def test_calls_whose_connections_are_cut_in_mid_word_lose_and_repeat_nothing(scripted: ServerProcess) -> None:
     """The words are tones, so every sample is accounted for; connections live for a second or two."""
     chance = dice()
@@ -49,7 +48,6 @@ async def test_calls_whose_connections_are_cut_in_mid_word_lose_and_repeat_nothi
     assert network.cuts >= CALLERS
 
 
-@pytest.mark.timeout(60)
 async def test_the_synchronous_client_goes_on_as_well(scripted: ServerProcess) -> None:
     """It is the same client in a thread; its user sees only that sending takes a moment longer."""
     said = sentences(3, seed=14)  # a sentence begins with the word before it

@@ -26,7 +26,7 @@ from tests.support.kafka_broker import KafkaCluster, KafkaMissing
 from tests.support.outputs import a_call
 from tests.support.public_topic import different, read_public
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.kafka
 
 SLOTS = 4
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/transcripts.schema.json").read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ from tests.support.tones import flat, sentences, spoken
 from trunkline import Audio, Final, watch
 from trunkline import connect as call_up
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90), pytest.mark.usefixtures("chromium")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("chromium")]
 
 SEEN_WITHIN_S: Constant = 1.0
 """From a message's arrival at another client to its words on the page."""

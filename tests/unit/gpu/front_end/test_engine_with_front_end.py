@@ -20,7 +20,7 @@ from streaming.decoding import Audio, Float32Array, Kind, Window
 from tests.support.audio import sine
 from tests.support.windows import FRONT_ENDS, both_ways, need_front_end
 
-pytestmark = pytest.mark.timeout(60)  # the first test imports PyTorch
+pytestmark = pytest.mark.timeout(180)  # the first test imports PyTorch
 
 SPOKEN = ("golf", "echo", "papa", "alfa")
 KINDS = pytest.mark.parametrize("kind", FRONT_ENDS)

@@ -21,7 +21,7 @@ DECADES = 8.0
 TOLERANCE = 2e-3
 """Of log10 power, within those decades: float32 rounds a spectrum at about 1e-7 of its loudest part."""
 
-pytestmark = pytest.mark.timeout(60)  # the first test imports PyTorch
+pytestmark = pytest.mark.timeout(180)  # the first test imports PyTorch
 
 
 def front_end(kind: str, source: Source, n_mels: int = 80) -> FrontEnd:
