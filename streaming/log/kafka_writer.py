@@ -3,7 +3,7 @@
 One producer holds at most one batch of a partition in flight, so a retry never overtakes. An idempotent producer
 retries until the broker answers, and the broker drops what it has already. Once a batch of it is given up, though, the
 broker refuses all that follow in that partition: the producer is then replaced, after everything it still held has got
-its answer, so that nothing is overtaken.
+its answer, so that nothing is overtaken. What has none within seconds is given up, and says so.
 """
 
 from __future__ import annotations
@@ -119,8 +119,7 @@ class Writer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await let_go(producer)
-        for done in list(self._pending):
-            self._fail(done, LogUnavailable("the log was closed before Kafka took the record"))
+        self._give_up("the log was closed before Kafka took the record")
 
     async def _connect(self, *, again: bool = False) -> None:
         producer = self._make(self.idempotent)
@@ -178,6 +177,11 @@ class Writer:
             done.set_exception(problem)
             done.exception()  # whoever does not look at the answer has no use for a complaint about it either
 
+    def _give_up(self, why: str) -> None:
+        """Answer for all that a producer held when it was let go: it never will."""
+        for done in list(self._pending):
+            self._fail(done, LogUnavailable(why))
+
     def _renew(self) -> None:
         if self._producer is None or (self._renewal is not None and not self._renewal.done()):
             return
@@ -185,8 +189,9 @@ class Writer:
         self._renewal = asyncio.get_running_loop().create_task(self._replace(self._producer), name="kafka-renewal")
 
     async def _replace(self, producer: Producer) -> None:
-        self._producer = None
         await let_go(producer)
+        self._producer = None  # only now: a log that is closed meanwhile has to let it go itself
+        self._give_up("Kafka took no record for seconds; check that every partition has a leader")
         while not self._ready.is_set():
             try:
                 await self._connect(again=True)
