@@ -16,16 +16,20 @@ from streaming.audio import decode, encode
 from streaming.call import Encoding
 from streaming.log.kafka_settings import KafkaSettings
 from tests.support.call_topic import CallTopic, records_of, shuffled
+from tests.support.calls import calling
 from tests.support.cluster import Cluster, cluster_on, start_broker
 from tests.support.dice import dice
 from tests.support.kafka_broker import KafkaCluster
 from tests.support.public_topic import Documents, read_public
-from tests.support.servers import SCRIPTED, serving
+from tests.support.servers import SCRIPTED, serving, until
 from tests.support.tones import RATE, Sentence, flat, interleaved, sentences, spoken
+from trunkline import Audio
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
+AUDIO: Final = Audio("mulaw", RATE, channels=2)
 LABELS: Final = ["customer", "agent"]
+OPEN: Final = 'trunkline_part_open{part="ingest"}'
 CALLS: Final = {f"call-{number}": (sentences(3, seed=number), sentences(2, seed=50 + number)) for number in range(3)}
 
 
@@ -114,6 +118,26 @@ async def test_the_command_line_writes_a_recording_and_reads_its_words(broker: K
             call = wrote.split()[-1]
             told = await trunkline("tail", *kafka, "--topic", "cli-words", "--from-start", "--call", call)
     assert [word for line in told.splitlines() for word in line.partition("caller: ")[2].split()] == flat(said)
+
+
+@pytest.mark.timeout(180)
+async def test_a_topic_that_is_not_there_yet_ends_no_call_and_is_read_once_it_is(
+    broker: KafkaCluster, tmp_path: Path
+) -> None:
+    """Who writes it may begin after us; until then whoever operates the server sees that it waits."""
+    flags = ("--set", f"kafka.bootstrap={broker.bootstrap}", "--set", "ingest.topic=late-pbx", *SCRIPTED)
+    server = serving(*flags, log=tmp_path / "server.log")
+    at = await asyncio.to_thread(server.__enter__)
+    try:
+        assert await asyncio.to_thread(at.metric, OPEN) == 0
+        async with calling(at.url, AUDIO) as caller:
+            await caller.play(audio_of(CALLS["call-0"]))
+        assert [caller.words(channel) for channel in (0, 1)] == [flat(said) for said in CALLS["call-0"]]
+        async with CallTopic.opened(broker.bootstrap, "late-pbx"):
+            await asyncio.to_thread(until, lambda: at.metric(OPEN) == 1, 90.0, "ingestion to begin", at.process)
+        assert await asyncio.to_thread(at.stop) == 0
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 async def trunkline(*arguments: str) -> str:
