@@ -166,21 +166,25 @@ async def test_a_call_that_is_moved_to_and_fro_loses_nothing(cluster: Cluster, b
             while not moving.done() and count < MOST:
                 count += 1
                 await caller.play(audio, PAUSE_S + count * SENTENCE_S)
-            await moving
+            moved = await moving
     finally:
         await log.close()
 
     no_word_is_missing_or_there_twice(caller, *(side[:count] for side in said))
-    print(f"{MOVES} moves under {count} sentences of each side")  # noqa: T201 - a measurement
+    print(f"{moved} moves under {count} sentences of each side")  # noqa: T201 - a measurement
+    assert moved == MOVES
 
 
-async def move_all(log: KafkaLog, shards: Sequence[str]) -> None:
-    """Move every slot to the other shard, again and again."""
+async def move_all(log: KafkaLog, shards: Sequence[str]) -> int:
+    """Move every slot to the other shard, again and again; return how many moves that was."""
+    moved = 0
     for _ in range(0, MOVES, SLOTS):
         await asyncio.sleep(0.7)
         for slot, owner in (await newest_owners(log)).items():
             (other, *_) = (name for name in shards if name != owner)
             await log.append(Topic.CONTROL, 0, f"claim/{slot}", encode(Claim(slot, other, "a test", "moved")))
+            moved += 1
+    return moved
 
 
 async def newest_owners(log: KafkaLog) -> dict[int, str]:
