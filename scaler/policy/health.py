@@ -3,7 +3,7 @@
 | sign | what is done |
 |---|---|
 | said nothing for a second | held: no new work, and what it had goes elsewhere; taken back after two seconds of signs |
-| out of memory, 3 times in 5 min | drained and started again (each time the batch has been halved already) |
+| out of memory, 3 times in 5 min and still up | drained and started again (each time the batch was halved already) |
 | its process ended over a fault, 4 times in 10 min | rested for 5 min: each start costs its calls seconds |
 | its driver lost its card | condemned: nothing short of another machine, or a person, helps |
 
@@ -129,6 +129,8 @@ class HealthPolicy:
         file.memory.extend([now] * (memory - file.counted_memory))
         file.deaths.extend([now] * (signs.deaths - file.counted_deaths))
         file.anew = signs.deaths > file.counted_deaths
+        if file.anew:
+            file.memory.clear()  # a new process is what these would have asked for
         file.counted_memory, file.counted_deaths = memory, signs.deaths
         for times, (_, within_s) in ((file.memory, MEMORY_FAULTS), (file.deaths, DEATHS)):
             while times and now - times[0] > within_s:

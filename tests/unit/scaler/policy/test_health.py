@@ -57,6 +57,18 @@ def test_three_batches_in_five_minutes_that_do_not_fit_are_one_too_many() -> Non
     assert policy.tick(signs(out_of_memory=4), 303.0) == []
 
 
+def test_a_device_that_each_lack_of_memory_has_ended_is_not_started_once_more_for_it() -> None:
+    """Its new process is loading models: to end that, too, would only take longer."""
+    policy = HealthPolicy()
+    for count in (1, 2, 3):
+        assert policy.tick(signs(deaths=count - 1, out_of_memory=count), 10.0 * count) == []
+        assert policy.tick(signs(deaths=count, out_of_memory=count, ready=False), 10.0 * count + 1) == []
+
+    assert policy.tick(signs(deaths=3, out_of_memory=5), 50.0) == []
+    [verdict] = policy.tick(signs(deaths=3, out_of_memory=6), 51.0)
+    assert verdict.act is Act.RESTART
+
+
 def test_a_device_that_dies_again_and_again_is_left_down_for_a_while() -> None:
     policy = HealthPolicy()
     assert policy.tick(signs(deaths=1, crash=1), 0.0) == []
