@@ -17,6 +17,8 @@ BURST_S: Final = 0.7
 """Length of a stop, and of the pause behind it: shorter than the silence for which a device is held."""
 SETTLES_S: Final = 2.0
 """Seconds that are watched after the last call."""
+BACK_S: Final = 60.0
+"""Further seconds, while the rung is not back: on a machine that has more to do it takes longer until all is calm."""
 
 Talk = Callable[[int, float], Script]
 """Makes what is said in a call, by its number and the seconds it is to last at least."""
@@ -70,6 +72,9 @@ async def hurt_devices(server: ServerProcess, talk: Talk, plan: DevicesPlan) -> 
         ]
         await asyncio.wait(doing)
         await asyncio.sleep(SETTLES_S)
+        until_s = diary.now + BACK_S
+        while max(diary.last_rungs(), default=1) > 0 and diary.now < until_s:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.5)
         watching.cancel()
     return diary
 

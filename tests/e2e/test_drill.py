@@ -73,6 +73,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
+@pytest.mark.timeout(300)
 async def test_devices_slowed_and_killed_and_too_many_calls_cost_no_word_and_quality_comes_back(
     server: ServerProcess,
 ) -> None:
