@@ -42,10 +42,11 @@ class Marks:
 
 
 PACE_DOWN: Final = Marks(wait_s=0.4, backlog_s=0.8, p95_s=1.8, utilisation=0.9)
-"""Above any of these partials come less often."""
+"""Above any of these, for two looks, partials come less often. A single look may see no more than one batch that runs:
+finals wait for that on a device that keeps up, too."""
 
 MODEL_DOWN: Final = Marks(wait_s=0.8, backlog_s=2.0, p95_s=2.1, utilisation=0.95)
-"""Above any of these, for two looks, a smaller model takes over: well before the 3 s that are the emergency."""
+"""The same for a smaller model: well before the 3 s that are the emergency."""
 
 CRITICAL: Final = Marks(wait_s=1.5, backlog_s=4.0, p95_s=2.4, utilisation=math.inf)
 """Above any of these the next rung is taken at once, whatever it is."""
@@ -143,7 +144,7 @@ class LadderPolicy:
         marks = PACE_DOWN if is_pace else MODEL_DOWN
         reason = critical or marks.passed(load, load.utilisation[self.rung], p95_known=p95_known)
         self._hot_looks = self._hot_looks + 1 if reason else 0
-        if not reason or now - self._changed_at < SETTLE_S or not (critical or is_pace or self._hot_looks > 1):
+        if not reason or now - self._changed_at < SETTLE_S or not (critical or self._hot_looks > 1):
             return None
         flapped = now - self._climbed_at <= FLAP_S
         self._patience[self.rung] = min(2 * self._patience[self.rung], MOST_PATIENCE) if flapped else 1.0

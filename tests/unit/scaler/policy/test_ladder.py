@@ -69,15 +69,23 @@ def test_a_smaller_model_takes_over_after_two_hot_seconds() -> None:
     assert policy.rung == 1
 
 
-def test_partials_slow_down_at_the_first_hot_second() -> None:
-    """A slower pace costs nobody much, so it is not waited for."""
+def test_partials_slow_down_after_two_hot_seconds() -> None:
+    """A slower pace costs nobody much, but one batch before a final is no line: two looks in a row see one."""
     policy = LadderPolicy(PACES)
 
-    step = policy.tick(load(0.5), 0.0)
+    assert policy.tick(load(0.5), 0.0) is None
+    assert policy.tick(load(0.5), 1.0) == Step(1, 0, "finals wait 0.5 s, more than 0.4 s")
+    assert policy.tick(load(0.5), 1.5) is None  # the first step must have had a chance
+    assert policy.tick(load(0.5), 2.0) == Step(2, 1, "finals wait 0.5 s, more than 0.4 s")
 
-    assert step is not None
-    assert step.is_down
-    assert policy.tick(load(0.5), 0.5) is None  # the first step must have had a chance
+
+@given(looks=st.lists(st.tuples(st.floats(0.0, 0.4), st.floats(0.0, 1.5), st.floats(0.0, 4.0)), max_size=40))
+def test_what_is_over_at_the_next_look_moves_nothing(looks: Sequence[tuple[float, float, float]]) -> None:
+    """Batches are seen while they run, at any moment of theirs: short of an emergency, each by itself says nothing."""
+    policy = LadderPolicy(PACES)
+    seen = [each for calm, hot, behind in looks for each in (load(hot, backlog_s=behind), load(calm))]
+
+    assert [step for now, each in enumerate(seen) if (step := policy.tick(each, now))] == []
 
 
 @pytest.mark.parametrize(
