@@ -23,8 +23,8 @@ pytestmark = pytest.mark.e2e
 
 WORDS: Final = 5
 SENTENCE_S: Final = WORDS * (WORD_S + GAP_S) + PAUSE_S
-COSTS: Final = (Cost("large", "150+0", 0.1, 0.3), Cost("small", "150+0", 0.02, 0.02))
-"""Three calls keep two devices busy half of the time, many more than all of it, unless with the small model."""
+COSTS: Final = (Cost("large", "150+0", 0.08, 0.24), Cost("small", "150+0", 0.02, 0.02))
+"""Three calls keep two devices busy a third of the time, fifteen more than all of it, unless with the small model."""
 PLAIN: Final = "beam = 1, lead_s = 0, speculate = false"
 """Every window is as long as the others, as their price is: between these words is silence enough for any guess."""
 SERVER: Final = {
@@ -32,13 +32,14 @@ SERVER: Final = {
     "devices.engine": "scripted",
     "devices.streams": "1",
     "devices.max_batch": "4",
-    "devices.options": '{"large.fixed_s" = 0.1, "large.each_s" = 0.3, "small.fixed_s" = 0.02, "small.each_s" = 0.02}',
+    "devices.options": '{"large.fixed_s" = 0.08, "large.each_s" = 0.24, "small.fixed_s" = 0.02, "small.each_s" = 0.02}',
     "ladder.rungs": f'[{{final = "large", {PLAIN}}}, {{final = "small", {PLAIN}, cadence_s = 2.0}}]',
 }
 PLAN: Final = DevicesPlan(
-    Load(calls=3, crowd=Crowd(from_s=10, to_s=15, every_s=0.2, last_s=5), ends_s=52), slowed_s=(3, 8), killed_s=9
+    Load(calls=3, crowd=Crowd(from_s=23, to_s=31, every_s=0.4, last_s=10), ends_s=84), slowed_s=(36, 41), killed_s=42
 )
-"""One thing right after the other: a rung that was climbed to and left again is not tried for a while."""
+"""The crowd comes once the first calls are known: before, so few newcomers are taken that no rung has to be left. And
+one thing comes right after the other: a rung that was climbed to and left again is not tried for a while."""
 
 
 def talk(number: int, seconds: float) -> Script:
