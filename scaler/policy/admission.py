@@ -78,8 +78,12 @@ def room(last: float, settled: int, young: int, expected: float, *, sure: int | 
 
 
 def unless_behind(load: ShardLoad) -> ShardLoad:
-    """Leave no room in a shard that is behind, whatever it should be able to do: finals come late or wait."""
-    behind = MODEL_DOWN.passed(load, 0.0, p95_known=True)
+    """Leave no room in a shard that is behind, whatever it should be able to do: finals come late or wait.
+
+    One whose last call has ended is not behind for how late that call's finals were: of a recording that came faster
+    than it was said, all are.
+    """
+    behind = MODEL_DOWN.passed(load, 0.0, p95_known=load.calls > 0)
     return replace(load, room=0) if behind else load
 
 

@@ -80,8 +80,14 @@ def make(target: str, *options: str) -> list[str]:
     return ["make", "--no-print-directory", *here, *options, target]
 
 
+def await_room(server: ServerProcess) -> None:
+    """Wait until calls are taken: not at once after a recording was written, faster than it was said."""
+    until(lambda: server.metric("trunkline_room_calls") > 0, READY_S, "the server to have room", server.process)
+
+
 def run(command: list[str], server: ServerProcess) -> str:
     """Run a command as somebody would who follows a page, and return what it prints."""
+    await_room(server)
     done = subprocess.run(  # noqa: S603 - our own
         command,
         cwd=ROOT,
@@ -165,8 +171,7 @@ def test_every_path_of_the_readme_is_served(served: ServerProcess) -> None:
     """A row of a table is a promise too."""
     paths = [path for path in re.findall(r"`(/[^` ]*)`", README) if "…" not in path]
     assert {"/v1/stream", "/v1/listen", "/readyz", "/live/", "/"} <= set(paths)
-    # What the tests before had written, faster than it was said, may have kept its devices busy: it takes no call then.
-    until(lambda: served.metric("trunkline_room_calls") > 0, READY_S, "the server to have room", served.process)
+    await_room(served)
     with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", trust_env=False) as client:
         for path in paths:
             answer = client.get(path.replace("{id}", "unknown"))

@@ -134,6 +134,14 @@ def test_a_shard_whose_finals_are_late_takes_nobody_whatever_it_should_be_able_t
     assert unless_behind(replace(fine, wait_s=MODEL_DOWN.wait_s + 0.1)).room == 0
 
 
+def test_a_shard_without_calls_is_not_behind_for_how_late_its_last_finals_were() -> None:
+    """Whoever had a recording written, faster than it was said, may call at once."""
+    late = replace(shard(), calls=0, final_p95_s=MODEL_DOWN.p95_s + 0.1)
+
+    assert unless_behind(late) is late
+    assert unless_behind(replace(late, wait_s=MODEL_DOWN.wait_s + 0.1)).room == 0
+
+
 def test_what_calls_turned_out_to_need_counts_more_than_what_was_expected() -> None:
     assert room(0.1, settled=50, young=0, expected=0.05) > room(0.8, settled=50, young=0, expected=0.001)
     assert room(0.95, settled=10, young=0, expected=0.01) == 0
