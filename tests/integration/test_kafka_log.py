@@ -71,7 +71,9 @@ async def collect(reader: KafkaReader, slots: int, last: bytes) -> dict[int, lis
 
 async def test_a_leader_that_is_killed_costs_no_record_and_no_order(three_brokers: KafkaCluster) -> None:
     """Two of three brokers have every record before it counts, and a retry is not written twice."""
-    log = await KafkaLog.connect(KafkaSettings(three_brokers.bootstrap, prefix="killed", slots=3))
+    # On a busy machine brokers may take longer to elect leaders than a producer waits by default.
+    settings = KafkaSettings(three_brokers.bootstrap, prefix="killed", slots=3, request_timeout_s=60.0)
+    log = await KafkaLog.connect(settings)
     reader = log.reader(Topic.OUT)
     reader.assign(dict.fromkeys(range(3), 0))
     reading = asyncio.create_task(collect(reader, 3, str(RECORDS - 1).encode()))
