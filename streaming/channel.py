@@ -159,9 +159,7 @@ class Channel:
 
     def pace(self, rung: Rung) -> None:
         """Cut windows by a rung of the ladder from here on; the models are the devices' affair."""
-        self._windows = replace(
-            self._settings.windows, cadence_s=rung.cadence_s, lead_s=rung.lead_s, longest_s=rung.longest_s
-        )
+        self._windows = self._settings.windows.at(rung)
         self._final_beam = rung.beam
         self._speculate = rung.speculate
 

@@ -108,8 +108,7 @@ class Leads:
             settings: How much of it may lead.
             onset: Sample at which the speaker began, behind a pause; None where speech went on.
         """
-        own_s = (end - start) / SAMPLE_RATE
-        most = min(settings.lead_s, min(settings.led_s, settings.longest_s) - own_s) * SAMPLE_RATE
+        most = settings.leadable_s((end - start) / SAMPLE_RATE) * SAMPLE_RATE
         samples = max((start - told.start for told in self._told if start - told.start <= most), default=0)
         quiet = None if onset is None else max(0, onset - start)
         return Lead(samples, self._told[-1], quiet) if samples else Lead()

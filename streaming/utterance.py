@@ -5,12 +5,13 @@ Positions are samples at 16 kHz of the channel's media clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streaming.call import SAMPLE_RATE
 from streaming.endpoint import FRAME_SAMPLES
+from streaming.ladder import Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class WindowSettings:
     """Length at which an utterance is cut at its quietest place, so that no window costs more than this."""
     cut_search_s: float = 6.0
     """How far back from there the quietest place is looked for; never beyond half of the utterance."""
+
+    def at(self, rung: Rung) -> WindowSettings:
+        """Return them as a rung of the ladder has them."""
+        return replace(self, cadence_s=rung.cadence_s, lead_s=rung.lead_s, longest_s=rung.longest_s)
+
+    def leadable_s(self, own_s: float) -> float:
+        """Return the most earlier speech that may lead a window, by the seconds of its own audio."""
+        return max(0.0, min(self.lead_s, min(self.led_s, self.longest_s) - own_s))
 
 
 class Utterance:

@@ -15,6 +15,7 @@ from typing import Final
 
 from streaming.decoding import Kind
 from streaming.ladder import Ladder, Rung
+from streaming.utterance import WindowSettings
 
 __all__ = ["DemandMeter", "WindowCost"]
 
@@ -26,11 +27,11 @@ USUAL_FINAL_S: Final = 5.0
 USUAL_FINALS_PER_S: Final = 0.2
 """Windows of somebody who speaks without a pause."""
 
-FIRST_PARTIAL_S: Final = 0.3
-"""Speech before the first partial of an utterance. Any other's window holds that, and a cadence more."""
+USUAL_WINDOWS: Final = WindowSettings()
+"""How windows are cut, but for what a rung says."""
 
-LED_S: Final = 8.0
-"""Longest window of a final that earlier speech leads; ``streaming.utterance`` leads none that is longer."""
+FIRST_PARTIAL_S: Final = USUAL_WINDOWS.first_partial_s
+"""Speech before the first partial of an utterance. Any other's window holds that, and a cadence more."""
 
 LED_SHARE: Final = 0.5
 """Of the room for earlier speech that is taken until more is known: only whole finals lead, so half have none."""
@@ -118,6 +119,7 @@ class DemandMeter:
         self._seconds: deque[_Second] = deque()
         self._began_at: float | None = None
         weight_s = USUAL_FINAL_S / (1 - LED_KEPT)
+        self._windows = [USUAL_WINDOWS.at(rung) for rung in ladder]
         self._led_s, self._leadable_s = LED_SHARE * weight_s, weight_s
 
     def asked(self, kind: Kind, seconds: float, rung: int, now: float, *, lead_s: float = 0.0) -> None:
@@ -136,7 +138,7 @@ class DemandMeter:
             self._seconds.append(self._second(int(now)))
         second, force = self._seconds[-1], self._ladder[rung]
         if kind is Kind.FINAL:
-            self._count_final(second, seconds - lead_s, lead_s, force)
+            self._count_final(second, seconds - lead_s, lead_s, rung)
             return
         second.partials.add(1, seconds)
         if seconds < FIRST_PARTIAL_S + force.cadence_s:
@@ -148,7 +150,7 @@ class DemandMeter:
         """Device seconds per second that a call is taken to need at a rung before any is seen: one voice."""
         rung = self._ladder[step]
         partial_s = self._cost(rung.partial_model, USUAL_PARTIAL_S, 1) / rung.cadence_s
-        final_s = self._cost(rung.final_model, USUAL_FINAL_S + _leadable_s(rung, USUAL_FINAL_S), rung.beam)
+        final_s = self._cost(rung.final_model, USUAL_FINAL_S + self._windows[step].leadable_s(USUAL_FINAL_S), rung.beam)
         return partial_s + USUAL_FINALS_PER_S * _guessed(rung) * final_s
 
     def utilisation(self, devices: float, now: float) -> tuple[float, ...]:
@@ -172,19 +174,19 @@ class DemandMeter:
     def _second(self, at: int) -> _Second:
         return _Second(at, [_Windows() for _ in self._ladder])
 
-    def _count_final(self, second: _Second, own_s: float, lead_s: float, force: Rung) -> None:
+    def _count_final(self, second: _Second, own_s: float, lead_s: float, rung: int) -> None:
         """Count a final at every rung: with the lead that it has, or where another would be allowed, may have."""
-        leadable_s = _leadable_s(force, own_s)
+        force, leadable_s = self._ladder[rung], self._windows[rung].leadable_s(own_s)
         if leadable_s > 0:
             self._led_s = LED_KEPT * self._led_s + min(lead_s, leadable_s)
             self._leadable_s = LED_KEPT * self._leadable_s + leadable_s
         second.utterances += 1 / _guessed(force)
         second.tails_s += force.cadence_s / 2
-        for step, rung in enumerate(self._ladder):
-            count = _guessed(rung) / _guessed(force)
+        for step, other in enumerate(self._ladder):
+            count = _guessed(other) / _guessed(force)
             led_s = lead_s
-            if rung.lead_s != force.lead_s:
-                led_s = _leadable_s(rung, own_s) * self._led_s / self._leadable_s
+            if other.lead_s != force.lead_s:
+                led_s = self._windows[step].leadable_s(own_s) * self._led_s / self._leadable_s
             second.finals[step].add(count, count * (own_s + led_s))
 
     def _device_s(self, step: int, heard: _Second) -> float:
@@ -200,8 +202,3 @@ class DemandMeter:
 def _guessed(rung: Rung) -> float:
     """Finals that are begun at a rung for each that is written, as long as these."""
     return GUESSED if rung.speculate else 1.0
-
-
-def _leadable_s(rung: Rung, own_s: float) -> float:
-    """Most earlier speech that may lead a final at a rung."""
-    return max(0.0, min(rung.lead_s, min(LED_S, rung.longest_s) - own_s))

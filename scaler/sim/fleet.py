@@ -354,7 +354,7 @@ def _sample(at: float) -> int:
 
 @cache
 def _settings(rung: Rung) -> WindowSettings:
-    return WindowSettings(cadence_s=rung.cadence_s, lead_s=rung.lead_s, longest_s=rung.longest_s)
+    return WindowSettings().at(rung)
 
 
 def simulate(scenario: Scenario, strategy: Strategy, plain: QueueFactory, ours: QueueFactory, seed: int) -> Result:

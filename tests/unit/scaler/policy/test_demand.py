@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.policy.demand import GUESSED, LED_S, LED_SHARE, MEMORY_S, DemandMeter
+from scaler.policy.demand import GUESSED, LED_SHARE, MEMORY_S, USUAL_WINDOWS, DemandMeter
 from streaming.decoding import Kind
 from streaming.ladder import Ladder, Rung
 
@@ -106,7 +106,7 @@ def test_a_final_of_a_hasty_rung_is_counted_with_the_lead_and_the_guesses_of_a_b
     """Else the need looks smaller the worse quality is, and too few shards are asked for just then."""
     used = finals_at_each_rung(HASTY.rungs.index(HASTE), 4.0)
 
-    room_s = LED_S - 4.0
+    room_s = USUAL_WINDOWS.led_s - 4.0
     assert used == pytest.approx(
         (
             GUESSED * 0.1 * (4.0 + LED_SHARE * room_s),
@@ -128,9 +128,9 @@ def test_a_final_with_care_is_counted_alone_and_once_at_a_hasty_rung() -> None:
 
 
 def test_what_is_long_by_itself_gets_no_lead_at_any_rung() -> None:
-    used = finals_at_each_rung(HASTY.rungs.index(HASTE), LED_S + 1.0)
+    used = finals_at_each_rung(HASTY.rungs.index(HASTE), USUAL_WINDOWS.led_s + 1.0)
 
-    assert used[0] == used[1] == used[2] == pytest.approx(GUESSED * 0.1 * (LED_S + 1.0))
+    assert used[0] == used[1] == used[2] == pytest.approx(GUESSED * 0.1 * (USUAL_WINDOWS.led_s + 1.0))
 
 
 @pytest.mark.parametrize(("lead_s", "expected_s"), [(0.0, 4.0), (4.0, 8.0)])
@@ -186,7 +186,7 @@ def test_finals_need_no_less_the_more_care_they_get(lengths: list[float], force:
     """Whatever is in force: a step up never looks cheaper than the rung that it leaves."""
     meter = DemandMeter(HASTY, cost)
     for now, own_s in enumerate(lengths):
-        lead_s = max(0.0, min(HASTY[force].lead_s, LED_S - own_s)) / 2
+        lead_s = max(0.0, min(HASTY[force].lead_s, USUAL_WINDOWS.led_s - own_s)) / 2
         meter.asked(Kind.FINAL, own_s + lead_s, force, now, lead_s=lead_s)
 
     used = meter.utilisation(1, float(len(lengths)))
