@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Final as Constant
+from typing import TypeVar
 
 from streaming.call import SUPPORTED_RATES, AudioFormat, Encoding
 from streaming.decoding import Word
@@ -44,6 +46,8 @@ from streaming.messages import (
     check_call_id,
     language_of,
 )
+
+T = TypeVar("T")
 
 _CLIENT_TYPES: Constant = "start, resume, finalize, pause, unpause, keepalive, close"
 _TYPES: Constant[dict[type[object], str]] = {
@@ -232,20 +236,18 @@ class _Fields:
         return value
 
     def counts(self, name: str) -> tuple[int, ...]:
-        value = self._values.get(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            raise BadMessage("bad_option", f"'{name}' must be a list of whole numbers")
-        return tuple(_count_in(name, item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+        return self._listed(name, "whole numbers", _count_in)
 
     def texts(self, name: str) -> tuple[str, ...]:
+        return self._listed(name, "strings", _text_in)
+
+    def _listed(self, name: str, what: str, read: Callable[[str, object], T]) -> tuple[T, ...]:
         value = self._values.get(name)
         if value is None:
             return ()
         if not isinstance(value, list):
-            raise BadMessage("bad_option", f"'{name}' must be a list of strings")
-        return tuple(_text_in(name, item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+            raise BadMessage("bad_option", f"'{name}' must be a list of {what}")
+        return tuple(read(name, item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
 
     def table(self, name: str) -> dict[str, str]:
         return {key: _text_in(name, value) for key, value in self.section(name).items()}

@@ -49,15 +49,14 @@ async def outlets(
             brokers.
     """
     chosen = settings.transcripts
-    if chosen.topic is not None and cluster is None:
-        raise BadSetting("transcripts.topic is set but kafka.bootstrap is not; name the brokers of the topic")
-    if chosen.topic is not None and cluster is not None and cluster.is_own(chosen.topic):
-        raise BadSetting(f"transcripts.topic {chosen.topic} is a topic of the log itself; choose another name")
-    if chosen.topic is not None and cluster is not None:
-        await check_connection(cluster)
     endpoints = [endpoint_of(name, webhook) for name, webhook in settings.webhooks.endpoints.items()]
     ways = [Way(f"webhook-{each.name}", partial(WebhookSink, each, metrics, time.time)) for each in endpoints]
-    if chosen.topic is not None and cluster is not None:
+    if chosen.topic is not None:
+        if cluster is None:
+            raise BadSetting("transcripts.topic is set but kafka.bootstrap is not; name the brokers of the topic")
+        if cluster.is_own(chosen.topic):
+            raise BadSetting(f"transcripts.topic {chosen.topic} is a topic of the log itself; choose another name")
+        await check_connection(cluster)
         opened = partial(PublicTopicSink.opened, cluster, chosen.topic, partials=chosen.partials)
         ways.append(Way("transcripts", opened))
 
