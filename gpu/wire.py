@@ -29,6 +29,7 @@ from streaming.decoding import Audio, DecodeJob, Float32Array, Hypothesis, Kind,
 from streaming.ladder import Rung
 
 __all__ = [
+    "UNSTARTED",
     "Answered",
     "Began",
     "Cancel",
@@ -75,6 +76,10 @@ class FaultKind(StrEnum):
     """The process lives and says nothing; noticed by the pool."""
     CARD = "card"
     """The driver does not answer for the GPU, or not any more."""
+
+
+UNSTARTED: Final = frozenset({FaultKind.START, FaultKind.CARD})
+"""Faults of a device that was never ready which it will have again."""
 
 
 # --- to the device ----------------------------------------------------------------------------------------------------

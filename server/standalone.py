@@ -19,7 +19,7 @@ from gpu.profile import read_profile
 from gpu.spec import DeviceSpec
 from gpu.status import DeviceStatus
 from gpu.vad import SileroVad
-from gpu.wire import FaultKind
+from gpu.wire import UNSTARTED
 from scaler.ears import SpeechDetector
 from scaler.governor import Governor
 from scaler.policy.desired import Bounds
@@ -56,9 +56,6 @@ RATE_SAMPLES = 5
 
 START_POLL_S = 0.05
 """Seconds between looks at whether devices have started."""
-
-UNSTARTED = frozenset({FaultKind.START, FaultKind.CARD})
-"""Faults of a device that was never ready which it will have again."""
 
 
 async def run(settings: Settings) -> int:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu.cost import Cost
 from gpu.pool import DevicePool
-from gpu.wire import FaultKind
+from gpu.wire import UNSTARTED
 from server.governed import GovernedDevices
 from server.metrics import Metrics
 from server.observers import DeviceObserver
@@ -190,6 +190,6 @@ async def _started(pool: DevicePool) -> None:
     deadline = time.monotonic() + START_S
     while not (status := pool.status()).ready:
         (device,) = status.devices
-        if device.faults.get(FaultKind.START) or time.monotonic() > deadline:
+        if not UNSTARTED.isdisjoint(device.faults) or time.monotonic() > deadline:
             raise NotStarted(device.problem or f"the device process was not ready within {START_S:.0f} s")
         await asyncio.sleep(0.1)
